@@ -1,0 +1,257 @@
+"""A candidate: weighs itself, waits by its rank, proposes itself, starts the copy meanwhile, wins or withdraws.
+
+Owns this node's candidacies, one a slot. It votes for nobody and calls nobody. PROTOCOLS 6.4 and 6.8: the
+order is the convener's ranking (own gravity decides only whether to refuse and what is told); the copy starts
+with the proposal and is cancelled if the election is lost.
+
+    summoned --refusal--> (declined)
+    summoned --rank x stagger, or proceed--> proposed --quorum of acks--> won
+    summoned, proposed --another won, or holds the slot--> withdrawn (the copy is cancelled)
+    proposed --no result for candidacy_s, or the copy fails--> withdrawn
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from falak.core.claims import Claims
+from falak.core.gravity import Pull, View, Weights, refusal, weigh
+from falak.core.membership import Membership
+from falak.core.model import Claim, Profile, Record, Vote
+from falak.core.momentum import ACTIVE, Copy, Momentum
+from falak.core.orbits import Orbits
+from falak.core.quorum import leader, needed
+from falak.core.settings import Settings
+from falak.core.turn import Turn
+from falak.core.wire import Claimed, Decline, Proceed, Propose, Summon, Voted, Won
+
+CANDIDACIES_MAX = 1024
+"""Candidacies at once; one more is declined with "busy"."""
+
+
+@dataclass(slots=True)
+class Candidacy:
+    """One slot this node may run. ``copy`` is there once it proposed."""
+
+    summon: Summon
+    convener: str
+    record: Record
+    pull: Pull
+    votes: dict[str, Vote] = field(default_factory=dict)
+    copy: Copy | None = None
+    proposed: bool = False
+
+
+class Candidates:
+    """The room. ``look`` gives this node's view of itself for a capsule (artifacts, failures, copies)."""
+
+    def __init__(
+        self,
+        turn: Turn,
+        settings: Settings,
+        weights: Weights,
+        members: Membership,
+        orbits: Orbits,
+        claims: Claims,
+        momentum: Momentum,
+        describe: Callable[[], Profile],
+        look: Callable[[Record, Profile], View],
+    ) -> None:
+        self._turn, self._settings, self._weights = turn, settings, weights
+        self._members, self._orbits, self._claims, self._momentum = members, orbits, claims, momentum
+        self._describe, self._look = describe, look
+        self._open: dict[tuple[str, int], Candidacy] = {}
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Candidacies at once and their limit."""
+        return {"candidacies": (len(self._open), CANDIDACIES_MAX)}
+
+    def summoned(self, peer: str, message: Summon) -> None:
+        """A convener calls us to an election."""
+        key = (message.capsule, message.slot)
+        held = next((c for c in self._claims.own() if (c.capsule, c.slot) == key), None)
+        if held and held.generation >= message.generation:
+            self._turn.send(peer, Claimed(held, self._describe().capacity))
+            return
+        known = self._open.get(key)
+        if known and known.copy and message.epoch <= known.summon.epoch:
+            return
+        record, why = self._weighed(message)
+        if record is None or why:
+            self._decline(peer, message, why)
+            return
+        view = self._view(record, message)
+        candidacy = Candidacy(message, peer, record, weigh(record, view, self._weights))
+        if known and known.copy:
+            candidacy.copy = known.copy
+        self._open[key] = candidacy
+        if message.rank == 0 or message.proof:
+            self._propose(key, candidacy)
+        else:
+            self._turn.after(message.rank * message.stagger_us / 1e6, "candidate", "rank", key[0], str(key[1]))
+
+    def _weighed(self, message: Summon) -> tuple[Record | None, str]:
+        record = self._orbits.get(message.capsule)
+        if record is None or record.generation < message.generation:
+            return None, "its record has not come here yet"
+        if (message.capsule, message.slot) not in self._open and len(self._open) >= CANDIDACIES_MAX:
+            return record, "it is busy with other elections"
+        if (message.capsule, message.slot) in self._open:
+            return record, ""
+        return record, refusal(record, self._view(record, message))
+
+    def _view(self, record: Record, message: Summon) -> View:
+        view = self._look(record, self._describe())
+        return replace(view, rtt_s=self._members.rtt_s(message.caller), zone_taken=message.zone_taken)
+
+    def _decline(self, peer: str, message: Summon, why: str) -> None:
+        self._turn.note(
+            "election.declined", message.cause, capsule=message.capsule, slot=message.slot, reason=why
+        )
+        capacity = self._describe().capacity
+        self._turn.send(peer, Decline(message.capsule, message.slot, message.epoch, why, capacity))
+
+    def proceed(self, peer: str, message: Proceed) -> None:
+        """Those before us are out."""
+        key = (message.capsule, message.slot)
+        candidacy = self._open.get(key)
+        if candidacy and candidacy.convener == peer and candidacy.summon.epoch == message.epoch:
+            self._propose(key, candidacy)
+
+    def _propose(self, key: tuple[str, int], candidacy: Candidacy) -> None:
+        if candidacy.proposed:
+            return
+        candidacy.proposed = True
+        summon = candidacy.summon
+        self._turn.timers.cancel(("candidate", "rank", key[0], str(key[1])))
+        if candidacy.copy is None:
+            candidacy.copy = self._momentum.begin(candidacy.record, key[1], summon.cause)
+        self._turn.after(self._settings.candidacy_s, "candidate", "over", key[0], str(key[1]))
+        self._turn.note(
+            "election.proposed",
+            summon.cause,
+            capsule=key[0],
+            slot=key[1],
+            epoch=summon.epoch,
+            rank=summon.rank,
+            gravity=candidacy.pull.gravity,
+            terms={name: round(value, 3) for name, value in candidacy.pull.terms.items()},
+        )
+        proposal = Propose(
+            summon.capsule,
+            candidacy.record.generation,
+            summon.slot,
+            summon.epoch,
+            candidacy.pull.gravity,
+            candidacy.convener,
+            summon.electors,
+            summon.cause,
+            self._describe().capacity,
+            summon.proof,
+        )
+        for elector in summon.electors:
+            self._turn.send(elector, proposal)
+
+    def voted(self, peer: str, message: Voted) -> None:
+        """An elector answered our proposal."""
+        key = (message.capsule, message.slot)
+        candidacy = self._open.get(key)
+        if candidacy is None or candidacy.copy is None:
+            return
+        if peer not in candidacy.summon.electors:
+            self._turn.count("vote_not_an_elector")
+            return
+        if message.claim and message.claim.holder != self._turn.me:
+            self.withdraw(key, f"{self._members.name_of(message.claim.holder)} holds the slot")
+            return
+        candidacy.votes[peer] = message.vote
+        epoch, who, acks = leader(candidacy.votes, candidacy.summon.electors)
+        if acks < needed(len(candidacy.summon.electors)):
+            return
+        if who == self._turn.me:
+            self._win(key, candidacy, epoch)
+        else:
+            self.withdraw(key, f"{self._members.name_of(who)} won")
+
+    def _win(self, key: tuple[str, int], candidacy: Candidacy, epoch: int) -> None:
+        del self._open[key]
+        self._cancel_timers(key)
+        copy = candidacy.copy
+        if copy is None:
+            return
+        acks = [e for e in candidacy.summon.electors if candidacy.votes.get(e) == Vote(epoch, self._turn.me)]
+        names = [self._members.name_of(elector) for elector in acks]
+        self._turn.note(
+            "election.won",
+            candidacy.summon.cause,
+            capsule=key[0],
+            slot=key[1],
+            epoch=epoch,
+            acks=names,
+            electors=len(candidacy.summon.electors),
+            gravity=candidacy.pull.gravity,
+        )
+        boot = self._describe().node.boot
+        ready = copy.state == ACTIVE
+        gravity = candidacy.pull.gravity
+        claim = Claim(
+            key[0],
+            candidacy.record.generation,
+            key[1],
+            self._turn.me,
+            boot,
+            0,
+            epoch,
+            gravity,
+            ready,
+            copy.cause,
+        )
+        self._claims.hold(claim)
+        self._momentum.confirm(copy)
+
+    def announced(self, peer: str, message: Won) -> None:
+        """The convener says who won."""
+        key = (message.capsule, message.slot)
+        candidacy = self._open.get(key)
+        if candidacy is None or message.winner == self._turn.me or message.epoch < candidacy.summon.epoch:
+            return
+        if candidacy.convener == peer:
+            self.withdraw(key, f"{self._members.name_of(message.winner)} won")
+
+    def withdraw(self, key: tuple[str, int], why: str) -> None:
+        """Give a candidacy up and cancel its copy."""
+        candidacy = self._open.pop(key, None)
+        self._cancel_timers(key)
+        if candidacy and candidacy.copy and candidacy.copy.instance in self._momentum.copies:
+            self._momentum.stop(candidacy.copy, why)
+
+    def copy_failed(self, copy: Copy, why: str) -> None:
+        """The copy of a candidacy is over: tell the convener, so that the next rank goes."""
+        key = (copy.name, copy.slot)
+        candidacy = self._open.get(key)
+        if candidacy and candidacy.copy is copy:
+            del self._open[key]
+            self._cancel_timers(key)
+            self._decline(candidacy.convener, candidacy.summon, f"its copy failed: {why}")
+
+    def record_changed(self, name: str, generation: int) -> None:
+        """A newer generation came: candidacies for the older one are void."""
+        for key, candidacy in list(self._open.items()):
+            if key[0] == name and candidacy.record.generation < generation:
+                self.withdraw(key, "a newer generation came")
+
+    def due(self, what: str, capsule: str, slot: str) -> None:
+        """A timer of this room fired."""
+        key = (capsule, int(slot))
+        candidacy = self._open.get(key)
+        if candidacy is None:
+            return
+        if what == "rank":
+            self._propose(key, candidacy)
+        elif what == "over":
+            self.withdraw(key, "no result was heard")
+
+    def _cancel_timers(self, key: tuple[str, int]) -> None:
+        for what in ("rank", "over"):
+            self._turn.timers.cancel(("candidate", what, key[0], str(key[1])))

@@ -1,0 +1,159 @@
+"""How a capsule that runs nowhere comes to run on one node: the four parts of an election and how they meet.
+
+A request is parked at some node's gateway. That node *calls* the capsule's first elector (``calls``). The
+elector *convenes* (``convening``): it ranks the nodes that could run the capsule by the gravity it estimates
+for them and summons the best. Each *candidate* (``candidacy``) weighs itself, waits by its rank, proposes
+itself to the five electors and starts the copy meanwhile. Electors *vote* (``voting``): three acks win. The
+winner claims the slot, and when its copy answers, the callers are told where it is.
+
+This room owns the ranking and the joints: what a copy's start or failure means for claim, candidacy and
+gateway. It keeps no state of its own besides its parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from falak.core.artifacts import Artifacts
+from falak.core.calls import Calls
+from falak.core.candidacy import Candidates
+from falak.core.claims import Claims
+from falak.core.convening import Convening
+from falak.core.delays import Delays
+from falak.core.gravity import View, Weights, refusal, weigh
+from falak.core.membership import Membership
+from falak.core.model import Claim, Profile, Record
+from falak.core.momentum import Copy, Momentum
+from falak.core.orbits import Orbits
+from falak.core.rendezvous import weight
+from falak.core.settings import Settings
+from falak.core.turn import Turn
+from falak.core.voting import Voting
+
+BEST_SHARE = 0.1
+"""In a large cell candidates are drawn, by two random choices each, among this share of the best ..."""
+BEST_MIN = 8
+"""... but at least this many: all conveners read the same heartbeats and would pick the same few."""
+
+
+class Election:
+    """The room: ``calls``, ``convening``, ``candidates``, ``voting`` and what joins them."""
+
+    def __init__(
+        self,
+        turn: Turn,
+        settings: Settings,
+        weights: Weights,
+        members: Membership,
+        orbits: Orbits,
+        claims: Claims,
+        momentum: Momentum,
+        artifacts: Artifacts,
+        describe: Callable[[], Profile],
+    ) -> None:
+        self._turn, self._settings, self._weights = turn, settings, weights
+        self._members, self._orbits, self._claims = members, orbits, claims
+        self._momentum, self._artifacts, self._describe = momentum, artifacts, describe
+        delays = Delays()
+        self.calls = Calls(turn, settings, delays, members, orbits, momentum, lambda: describe().capacity)
+        self.voting = Voting(turn, settings, members, orbits, claims)
+        self.convening = Convening(turn, settings, delays, members, orbits, claims, self.voting, self.rank)
+        self.candidates = Candidates(
+            turn, settings, weights, members, orbits, claims, momentum, describe, self.look_at_self
+        )
+
+    # --- ranking -----------------------------------------------------------------------------------------
+
+    def look_at_self(self, record: Record, profile: Profile) -> View:
+        """This node as it sees itself for a capsule, from fresh state."""
+        levels = [self._artifacts.level(a.digest) for a in record.artifacts]
+        ages = [self._artifacts.age_s(a.digest) for a in record.artifacts]
+        return View(
+            profile=profile,
+            artifact=min(levels, default=2),
+            artifact_age_s=max(ages, default=0.0),
+            failures=self._momentum.failure_weight(record.name),
+            copies=len(self._momentum.copies),
+            neighbours=self._momentum.running(),
+            starts_left=self._momentum.starts_left(),
+        )
+
+    def _estimate(self, record: Record, peer: str, caller: str) -> View | None:
+        profile = self._members.profile_of(peer)
+        if profile is None or not self._members.usable(peer):
+            return None
+        if peer == self._turn.me:
+            view = self.look_at_self(record, profile)
+        else:
+            keeper = peer in self._orbits.keepers_of(record.name)
+            view = View(profile=profile, artifact=2 if keeper else 0, copies=profile.claims)
+        return replace(view, rtt_s=0.0 if peer == caller else self._members.rtt_s(peer))
+
+    def rank(self, record: Record, caller: str, out: frozenset[str]) -> list[str]:
+        """Candidates for a capsule, the strongest by estimated gravity first; ties go by a hash of capsule
+        and node, so that equal nodes share. At most ``candidates_all`` in a small cell, else
+        ``candidates_max`` by two random choices each among the best tenth."""
+        estimates: list[tuple[int, int, str]] = []
+        for peer in self._members.present():
+            view = None if peer in out else self._estimate(record, peer, caller)
+            if view is not None and not refusal(record, view):
+                pull = weigh(record, view, self._weights)
+                estimates.append((-pull.gravity, weight(record.name, peer), peer))
+        estimates.sort()
+        if len(self._members.present()) <= self._settings.candidates_all:
+            return [peer for _, _, peer in estimates]
+        best = estimates[: max(BEST_MIN, round(len(estimates) * BEST_SHARE))]
+        chosen: list[tuple[int, int, str]] = []
+        while best and len(chosen) < self._settings.candidates_max:
+            pair = [self._turn.rng.randrange(len(best)), self._turn.rng.randrange(len(best))]
+            chosen.append(best.pop(min(pair)))
+        return [peer for _, _, peer in chosen]
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """What is waiting here and its limit, by name: for status and for invariants."""
+        return self.calls.sizes() | self.convening.sizes() | self.candidates.sizes()
+
+    # --- joints ------------------------------------------------------------------------------------------
+
+    def copy_active(self, copy: Copy) -> None:
+        """A copy answers: if it was elected, it serves."""
+        if copy.confirmed:
+            self._claims.now_ready(copy.name, copy.slot)
+            self.calls.local_changed(copy.name)
+
+    def copy_failed(self, copy: Copy, why: str, capsule_fault: bool) -> None:
+        """A copy is over by itself: its claim ends first, then whoever waits is seen to."""
+        if copy.confirmed:
+            name = self._members.name_of(self._turn.me)
+            self._claims.release(copy.name, copy.slot, f"{name}: {why}", capsule_fault)
+            self.calls.local_changed(copy.name)
+        else:
+            self.candidates.copy_failed(copy, why)
+
+    def give_way(self, claim: Claim) -> None:
+        """A claim of ours must end: claim first, then endpoints, then the copy."""
+        self._end_copies(claim.capsule, claim.slot, "another node holds the slot")
+
+    def record_changed(self, name: str, generation: int) -> None:
+        """A newer generation came: copies of older ones end, the next request elects anew."""
+        self.candidates.record_changed(name, generation)
+        for copy in self._momentum.serving(name):
+            if copy.record.generation < generation:
+                self._end_copies(name, copy.slot, f"generation {generation} replaced it")
+
+    def end_all(self, why: str) -> None:
+        """Every copy here ends (the node leaves)."""
+        for name in sorted(self._momentum.running()):
+            for copy in self._momentum.serving(name):
+                self._end_copies(name, copy.slot, why)
+
+    def _end_copies(self, name: str, slot: int, why: str) -> None:
+        self._claims.release(name, slot, why)
+        ending = [copy for copy in self._momentum.serving(name) if copy.slot == slot]
+        for copy in ending:
+            copy.confirmed = False
+        self.calls.local_changed(name)
+        for copy in ending:
+            copy.confirmed = True
+            self._momentum.stop(copy, why)

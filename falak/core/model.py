@@ -1,0 +1,177 @@
+"""The nouns: node, capsule record, claim, and what they are made of. Values only, no behaviour of the mesh.
+
+Everything here crosses the wire as a msgpack array (``array_like``), so fields are only ever added at the end.
+Sizes are bytes, CPU is in thousandths of a core, gravity in 1/1,000,000.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+import msgspec
+
+ALIVE: Final = "alive"
+SUSPECT: Final = "suspect"
+DROPPED: Final = "dropped"
+LEFT: Final = "left"
+
+
+class Value(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Base of all nouns: immutable, compared by value, encoded as an array."""
+
+
+class Identity(Value, frozen=True):
+    """Who a node is for one run: ``id`` is its PeerId, ``boot`` a random number of this start."""
+
+    id: str
+    name: str
+    boot: int
+    cluster: str = "main"
+    zone: str = ""
+
+
+class Capacity(Value, frozen=True):
+    """What a node has and what is left of it, reservations counted; ``load`` is in thousandths of its cores."""
+
+    cpu_millis: int = 0
+    memory_bytes: int = 0
+    free_cpu_millis: int = 0
+    free_memory_bytes: int = 0
+    load_millis: int = 0
+
+
+class Profile(Value, frozen=True):
+    """What a node says of itself in a hello and in every heartbeat. At most 1 KiB encoded."""
+
+    node: Identity
+    incarnation: int
+    addresses: tuple[str, ...] = ()
+    orbits: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    arch: str = ""
+    runtimes: tuple[str, ...] = ()
+    capacity: Capacity = Capacity()
+    draining: bool = False
+    claims: int = 0
+    claims_digest: bytes = b""
+
+
+class Artifact(Value, frozen=True):
+    """A blob a capsule needs: sha256 as hex, its size, and what it is."""
+
+    digest: str
+    size_bytes: int
+    media_type: str
+
+
+class Route(Value, frozen=True):
+    """Requests for ``host`` whose path begins with the whole segments of ``prefix``."""
+
+    host: str
+    prefix: str = "/"
+
+
+class Resources(Value, frozen=True):
+    """What a running copy needs; 0 means undeclared."""
+
+    cpu_millis: int = 0
+    memory_bytes: int = 0
+
+
+class Limits(Value, frozen=True):
+    """What one request may use: linear memory, CPU time, wall time."""
+
+    memory_bytes: int = 128 * 1024 * 1024
+    cpu_ms: int = 10_000
+    wall_ms: int = 30_000
+
+
+class Wishes(Value, frozen=True):
+    """Where a capsule wants to run. ``prefer`` and ``require`` name tags, ``zone=Z`` or ``arch=A``; ``near``
+    and ``away`` name other capsules; ``spread`` wants copies in different zones."""
+
+    prefer: tuple[str, ...] = ()
+    require: tuple[str, ...] = ()
+    spread: bool = False
+    near: str = ""
+    away: str = ""
+
+
+class Record(Value, frozen=True):
+    """A capsule as it orbits. At most 16 KiB encoded and signed; secrets are never in it."""
+
+    name: str
+    generation: int
+    version: str
+    orbit: str
+    kind: str = "function"
+    runtime: str = "wasm"
+    artifacts: tuple[Artifact, ...] = ()
+    routes: tuple[Route, ...] = ()
+    resources: Resources = Resources()
+    limits: Limits = Limits()
+    wishes: Wishes = Wishes()
+    env: tuple[tuple[str, str], ...] = ()
+    outgoing: tuple[str, ...] = ()
+    ttl_s: int = 300
+    keep: bool = True
+
+
+class SignedRecord(Value, frozen=True):
+    """A record's bytes with its publisher's signature; the bytes are what is signed and what is addressed."""
+
+    data: bytes
+    publisher: str
+    signature: bytes
+
+    @property
+    def digest(self) -> bytes:
+        """16 bytes that name this content; the higher digest wins between equal generations."""
+        return hashlib.blake2b(self.data, digest_size=16).digest()
+
+
+class Claim(Value, frozen=True):
+    """ "I run this capsule in this slot", as its holder says it. ``sequence`` rises with every word of the
+    holder about it; ``ready`` is false while the copy starts."""
+
+    capsule: str
+    generation: int
+    slot: int
+    holder: str
+    boot: int
+    sequence: int
+    epoch: int
+    gravity: int
+    ready: bool
+    cause: str = ""
+
+
+class Vote(Value, frozen=True):
+    """What an elector last said of a slot: the epoch it voted in and whom it leads there ("" for nobody)."""
+
+    epoch: int = 0
+    leader: str = ""
+
+
+def content_of(record: Record) -> Record:
+    """The record without its generation: equal contents published twice change nothing."""
+    return msgspec.structs.replace(record, generation=0)
+
+
+def encode_record(record: Record) -> bytes:
+    """The one encoding of a record that is signed and hashed."""
+    return msgspec.msgpack.encode(record)
+
+
+_RECORD = msgspec.msgpack.Decoder(Record)
+
+
+def decode_record(data: bytes) -> Record:
+    """The inverse of ``encode_record``. Raises ``msgspec.ValidationError`` or ``msgspec.DecodeError``."""
+    return _RECORD.decode(data)
+
+
+def slot_key(capsule: str, slot: int) -> str:
+    """How a slot of a capsule is written for people and in keys."""
+    return f"{capsule}/{slot}"

@@ -1,0 +1,336 @@
+"""A node: the sum of its rooms behind one function, ``step(event, now) -> effects``.
+
+Owns the wiring and the dispatch, no rule of its own. The same event at the same time in the same state gives
+the same effects: no clock, no socket, no randomness but the seeded one, no set is iterated. A driver owes:
+
+- ``step`` for every event, in the order they came to it, with monotonic seconds that never go back;
+- a ``Tick`` by ``next_deadline()`` (None: nothing is due);
+- every effect carried out in its order (see ``effects``), the answers as events;
+- one step at a time.
+
+A step handles at most ``STEP_SLOTS_MAX`` timers and messages to itself; what is left is due at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from falak.core import events as ev
+from falak.core import wire
+from falak.core.artifacts import Artifacts
+from falak.core.claims import Claims
+from falak.core.effects import Effect, Retry
+from falak.core.election import Election
+from falak.core.gravity import Weights
+from falak.core.membership import Membership
+from falak.core.model import Capacity, Claim, Identity, Profile
+from falak.core.momentum import Copy, Momentum
+from falak.core.orbits import Orbits
+from falak.core.publishing import Publishing
+from falak.core.settings import STEP_SLOTS_MAX, Settings
+from falak.core.turn import Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What an operator says of a node: its orbits, tags, and what it can run."""
+
+    orbits: tuple[str, ...] = ("default",)
+    tags: tuple[str, ...] = ()
+    arch: str = ""
+    runtimes: tuple[str, ...] = ("wasm",)
+
+
+class Node:
+    """One node's whole policy. ``seed`` makes its randomness reproducible."""
+
+    def __init__(
+        self, me: Identity, place: Place, settings: Settings, seed: int, weights: Weights | None = None
+    ) -> None:
+        self.me, self.place, self.settings = me, place, settings
+        self.turn = Turn(me.id, seed)
+        self._capacity = Capacity()
+        self._draining = False
+        self.members = Membership(self.turn, settings, self.profile, self)
+        self.artifacts = Artifacts(self.turn, settings, self._artifact_changed)
+        self.orbits = Orbits(
+            self.turn, settings, self.members, self.artifacts, place.orbits, self._record_changed
+        )
+        self.publishing = Publishing(self.turn, settings, self.members, self.orbits, self.artifacts)
+        self.claims = Claims(
+            self.turn,
+            settings,
+            self.members,
+            self.orbits,
+            self._directory_changed,
+            self._give_way,
+            self.capacity,
+        )
+        self.momentum = Momentum(self.turn, settings, self.orbits, self.artifacts, self)
+        self.election = Election(
+            self.turn,
+            settings,
+            weights or Weights(),
+            self.members,
+            self.orbits,
+            self.claims,
+            self.momentum,
+            self.artifacts,
+            self.profile,
+        )
+        self._on_event = self._event_table()
+        self._on_message = self._message_table()
+        self._on_timer = self._timer_table()
+
+    # --- the driver's side -------------------------------------------------------------------------------
+
+    def step(self, event: ev.Event, now: float) -> list[Effect]:
+        """Take in one event. Returns what is to be done, in order."""
+        self.turn.now = now
+        self.turn.effects = []
+        self._on_event[type(event)](event)
+        self._drain(now)
+        return self.turn.effects
+
+    def next_deadline(self) -> float | None:
+        """When a ``Tick`` is owed."""
+        return self.turn.now if self.turn.inbox else self.turn.timers.next_at()
+
+    def _drain(self, now: float) -> None:
+        slots = STEP_SLOTS_MAX
+        while slots and self.turn.inbox:
+            slots -= 1
+            self._message(self.me.id, self.turn.inbox.popleft())
+        while slots:
+            key = self.turn.timers.pop_due(now)
+            if key is None:
+                return
+            slots -= 1
+            self._on_timer[key[0]](*key[1:])
+            while slots and self.turn.inbox:
+                slots -= 1
+                self._message(self.me.id, self.turn.inbox.popleft())
+
+    # --- what the node says of itself --------------------------------------------------------------------
+
+    def capacity(self) -> Capacity:
+        """What this node has, and what is left when what its copies declared is taken off."""
+        cpu, memory = self.momentum.reserved()
+        seen = self._capacity
+        return Capacity(
+            seen.cpu_millis,
+            seen.memory_bytes,
+            max(0, min(seen.free_cpu_millis, seen.cpu_millis - cpu)),
+            max(0, min(seen.free_memory_bytes, seen.memory_bytes - memory)),
+            seen.load_millis,
+        )
+
+    def profile(self) -> Profile:
+        """What goes into hellos and heartbeats."""
+        count, digest = self.claims.summary()
+        place = self.place
+        return Profile(
+            self.me,
+            self.members.incarnation,
+            self.members.addresses,
+            place.orbits,
+            place.tags,
+            place.arch,
+            place.runtimes,
+            self.capacity(),
+            self._draining,
+            count,
+            digest,
+        )
+
+    # --- joints between rooms ----------------------------------------------------------------------------
+
+    def member_back(self, peer: str) -> None:
+        """See ``membership.Watcher``."""
+        self.claims.member_changed(peer, "")
+        self.election.calls.member_changed(peer)
+
+    def member_suspended(self, peer: str) -> None:
+        """See ``membership.Watcher``."""
+        self.claims.member_changed(peer, f"{self.members.name_of(peer)} is suspect")
+        self.election.calls.member_changed(peer)
+        self.election.convening.member_suspended(peer)
+
+    def boot_ended(self, peer: str, boot: int) -> None:
+        """See ``membership.Watcher``."""
+        self.claims.boot_ended(peer, boot)
+        self.election.calls.boot_ended(peer)
+        self.election.convening.caller_gone(peer)
+        self.election.convening.member_suspended(peer)
+
+    def members_changed(self) -> None:
+        """See ``membership.Watcher``."""
+        self.orbits.members_changed()
+        self.claims.members_changed()
+        self.publishing.progressed()
+
+    def greeted(self, peer: str, joining: bool) -> None:
+        """See ``membership.Watcher``."""
+        profile = self.members.profile_of(peer)
+        if joining and profile:
+            self.orbits.first_sync(peer, profile)
+            self.members.first_sync_done(peer)
+
+    def joined(self) -> None:
+        """See ``membership.Watcher``."""
+        self.election.calls.joined()
+        self.publishing.joined()
+
+    def copy_active(self, copy: Copy) -> None:
+        """See ``momentum.Holder``."""
+        self.election.copy_active(copy)
+
+    def copy_failed(self, copy: Copy, why: str, capsule_fault: bool) -> None:
+        """See ``momentum.Holder``."""
+        self.election.copy_failed(copy, why, capsule_fault)
+
+    def _artifact_changed(self, digest: str, why: str, capsule_fault: bool) -> None:
+        self.orbits.artifact_changed(digest, why)
+        self.momentum.artifact_changed(digest, why, capsule_fault)
+        self.publishing.progressed()
+
+    def _record_changed(self, name: str, generation: int, first: bool) -> None:
+        if first and generation == 1:
+            self.election.convening.saw_birth(name)
+        self.election.record_changed(name, generation)
+
+    def _directory_changed(self, name: str, reason: str, capsule_fault: bool) -> None:
+        self.election.convening.directory_changed(name, reason, capsule_fault)
+
+    def _give_way(self, claim: Claim) -> None:
+        self.election.give_way(claim)
+
+    # --- events ------------------------------------------------------------------------------------------
+
+    def _event_table(self) -> dict[type[ev.Event], Callable[[Any], None]]:
+        members, momentum, artifacts = self.members, self.momentum, self.artifacts
+        calls = self.election.calls
+        return {
+            ev.Begin: self._begin,
+            ev.Tick: lambda e: None,
+            ev.LinkUp: members.link_up,
+            ev.LinkDown: members.link_down,
+            ev.DialFailed: members.dial_failed,
+            ev.PeerSilent: lambda e: members.silent(e.peer, True),
+            ev.PeerBack: lambda e: members.silent(e.peer, False),
+            ev.Received: lambda e: self._message(e.peer, e.message),
+            ev.Undelivered: lambda e: self.turn.count("undelivered"),
+            ev.Wanted: self._wanted,
+            ev.Forgone: lambda e: calls.forgone(e.key),
+            ev.NotHere: lambda e: calls.not_here(e.capsule, e.peer),
+            ev.Unreachable: lambda e: members.unreachable(e.peer),
+            ev.Answered: calls.answered,
+            ev.Publish: self.publishing.publish,
+            ev.Signed: self.publishing.signed,
+            ev.Persisted: self._persisted,
+            ev.Fetched: artifacts.fetched,
+            ev.Prepared: artifacts.prepared,
+            ev.Started: momentum.started,
+            ev.StartFailed: momentum.start_failed,
+            ev.Ended: momentum.ended,
+            ev.Sampled: self._sampled,
+            ev.Leave: self._leave,
+        }
+
+    def _begin(self, event: ev.Begin) -> None:
+        self.artifacts.found(event.artifacts)
+        self.members.begin(event)
+        self.orbits.begin(event.kept)
+        if event.incarnation > 1 and event.contacts:
+            self.election.voting.silent_until = self.turn.now + self.settings.vote_silence_s
+
+    def _wanted(self, event: ev.Wanted) -> None:
+        if event.key.startswith("host/"):
+            self.publishing.wanted(event.key)
+        elif self.orbits.get(event.key) is None:
+            self.turn.do(Retry(event.key))
+        else:
+            self.election.calls.wanted(event.key)
+
+    def _persisted(self, event: ev.Persisted) -> None:
+        self.orbits.persisted(event)
+        self.publishing.progressed()
+
+    def _sampled(self, event: ev.Sampled) -> None:
+        self._capacity = event.capacity
+
+    def _leave(self, event: ev.Leave) -> None:
+        self._draining = True
+        self.election.end_all("its node leaves")
+        self.members.leave()
+
+    # --- messages ----------------------------------------------------------------------------------------
+
+    def _message(self, peer: str, message: wire.Message) -> None:
+        self._on_message[type(message)](peer, message)
+
+    def _message_table(self) -> dict[type[wire.Message], Callable[[str, Any], None]]:
+        members, orbits, publishing, claims = self.members, self.orbits, self.publishing, self.claims
+        calls, voting = self.election.calls, self.election.voting
+        convening, candidates = self.election.convening, self.election.candidates
+        return {
+            wire.Hello: members.hello,
+            wire.HelloRefused: members.hello_refused,
+            wire.Welcome: members.welcome,
+            wire.Introduced: lambda p, m: members.introduced(m),
+            wire.Heartbeat: self._heartbeat,
+            wire.Goodbye: members.goodbye,
+            wire.Ping: members.ping,
+            wire.Pong: members.pong,
+            wire.Announce: lambda p, m: orbits.announced(m),
+            wire.Records: lambda p, m: orbits.synced(m),
+            wire.Lookup: orbits.lookup,
+            wire.Found: publishing.found,
+            wire.Keep: orbits.keep,
+            wire.Kept: publishing.kept,
+            wire.HostEntry: lambda p, m: orbits.entered(m),
+            wire.Call: convening.called,
+            wire.Heard: calls.heard,
+            wire.Holders: calls.holders,
+            wire.Unknown: calls.unknown,
+            wire.Refused: calls.refused,
+            wire.Look: voting.looked,
+            wire.Saw: convening.saw,
+            wire.Summon: candidates.summoned,
+            wire.Decline: convening.declined,
+            wire.Proceed: candidates.proceed,
+            wire.Propose: voting.proposed,
+            wire.Voted: self._voted,
+            wire.Won: candidates.announced,
+            wire.Claimed: claims.claimed,
+            wire.Released: claims.released,
+            wire.Outclaimed: lambda p, m: claims.outclaimed(m),
+            wire.ClaimHeard: claims.heard,
+            wire.ClaimsAsked: claims.asked,
+            wire.ClaimsGiven: claims.given,
+        }
+
+    def _heartbeat(self, peer: str, message: wire.Heartbeat) -> None:
+        self.members.heartbeat(peer, message)
+        if self.members.joined and self.members.usable(peer):
+            self.claims.compare(peer, message.profile.claims, message.profile.claims_digest)
+
+    def _voted(self, peer: str, message: wire.Voted) -> None:
+        self.election.candidates.voted(peer, message)
+        self.election.convening.voted(peer, message)
+
+    # --- timers ------------------------------------------------------------------------------------------
+
+    def _timer_table(self) -> dict[str, Callable[..., None]]:
+        return {
+            "member": lambda what, peer="": self.members.due(what, peer),
+            "orbits": lambda what: self.orbits.due(),
+            "publish": self.publishing.due,
+            "claims": lambda what, capsule, slot: self.claims.due(capsule, slot),
+            "momentum": lambda what, instance: self.momentum.due(instance),
+            "calls": self.election.calls.due,
+            "convene": self.election.convening.due,
+            "candidate": self.election.candidates.due,
+        }

@@ -1,0 +1,320 @@
+"""What orbits: records, which of them is newest, who keeps them, and the routes they make.
+
+Owns the records this node knows and the host entries it has as an elector. It never decides where a capsule
+runs. Order is the generation, then the digest: every node that sees the same records keeps the same one.
+A record is stored on disk by its keepers; its artifacts are fetched by keepers, and in a cell of at most
+``candidates_all`` nodes also by every watcher, so that a candidate can start at once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from falak.core.artifacts import HERE, Artifacts
+from falak.core.effects import Persist, SetRoutes, Subscribe
+from falak.core.events import Persisted
+from falak.core.membership import Membership
+from falak.core.model import Profile, Record, SignedRecord, decode_record
+from falak.core.rendezvous import electors, keepers
+from falak.core.settings import GOSSIP_MAX_BYTES, MESSAGE_MAX_BYTES, STEP_SLOTS_MAX, Settings
+from falak.core.turn import Turn
+from falak.core.wire import Announce, Found, HostEntry, Keep, Kept, Lookup, Records
+
+
+@dataclass(slots=True)
+class Held:
+    """A record as it is held here. ``stored``: on this node's disk."""
+
+    record: Record
+    signed: SignedRecord
+    digest: bytes
+    stored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HostOf:
+    """A host's entry: the capsule that has it, by which generation."""
+
+    capsule: str
+    generation: int
+
+
+def default_host(name: str) -> str:
+    """The host that every capsule answers to without declaring one."""
+    return f"{name}.localhost"
+
+
+class Orbits:
+    """The room of records. ``watched`` are the orbits whose records are kept and whose capsules this node
+    is a candidate for; ``changed(name, generation, first)`` is called for every record taken in."""
+
+    def __init__(
+        self,
+        turn: Turn,
+        settings: Settings,
+        members: Membership,
+        artifacts: Artifacts,
+        watched: tuple[str, ...],
+        changed: Callable[[str, int, bool], None],
+    ) -> None:
+        self._turn, self._settings, self._members, self._artifacts = turn, settings, members, artifacts
+        self._changed = changed
+        self.watched = watched
+        self.records: dict[str, Held] = {}
+        self.hosts: dict[str, HostOf] = {}
+        self._keeping: dict[str, set[str]] = {}
+        self._recheck: deque[str] = deque()
+        self._routes: tuple[tuple[str, str, str], ...] = ()
+
+    def begin(self, kept: tuple[SignedRecord, ...]) -> None:
+        """Subscribe to the watched orbits and take up what the disk kept."""
+        for orbit in self.watched:
+            self._turn.do(Subscribe(self.topic(orbit)))
+        for signed in kept:
+            self.accept(signed, stored=True)
+
+    @staticmethod
+    def topic(orbit: str) -> str:
+        """An orbit's gossip topic."""
+        return f"/falak/1/orbit/{orbit}"
+
+    def electors_of(self, key: str) -> tuple[str, ...]:
+        """The electors of a capsule's name or of ``host/HOST``."""
+        return electors(key, self._members.present())
+
+    def keepers_of(self, name: str) -> tuple[str, ...]:
+        """The keepers of a capsule."""
+        return keepers(self.electors_of(name), self._members.zones())
+
+    def get(self, name: str) -> Record | None:
+        """The newest record known of a capsule."""
+        held = self.records.get(name)
+        return held.record if held else None
+
+    # --- taking in records -------------------------------------------------------------------------------
+
+    def accept(self, signed: SignedRecord, stored: bool = False) -> Held | None:
+        """Take in a verified record. Returns it where it is now the newest known (also if it was already)."""
+        try:
+            record = decode_record(signed.data)
+        except (msgspec.DecodeError, msgspec.ValidationError):
+            self._turn.count("record_unreadable")
+            return None
+        known = self.records.get(record.name)
+        digest = signed.digest
+        if known and (known.record.generation, known.digest) >= (record.generation, digest):
+            return known if known.digest == digest else None
+        if known is None and len(self.records) >= self._settings.records_max:
+            self._turn.count("records_full")
+            self._turn.note("capsule.refused", capsule=record.name, reason="this node's records are full")
+            return None
+        if len(signed.data) > GOSSIP_MAX_BYTES:
+            self._turn.count("record_oversize")
+            return None
+        held = self.records[record.name] = Held(record, signed, digest, stored)
+        self._announce_change(record, signed, known)
+        self._see_to(record.name)
+        self._rebuild_routes()
+        self._changed(record.name, record.generation, known is None)
+        return held
+
+    def _announce_change(self, record: Record, signed: SignedRecord, known: Held | None) -> None:
+        event = "capsule.updated" if known else "capsule.announced"
+        self._turn.note(
+            event,
+            capsule=record.name,
+            generation=record.generation,
+            version=record.version,
+            publisher=self._members.name_of(signed.publisher),
+        )
+
+    def announced(self, message: Announce) -> None:
+        """A record came by gossip, or from a member that thinks we should have it."""
+        self.accept(message.record)
+
+    def synced(self, message: Records) -> None:
+        """Records of a first sync."""
+        for signed in message.records:
+            self.accept(signed)
+
+    def _rebuild_routes(self) -> None:
+        routes = tuple(sorted(self._all_routes()))
+        if routes != self._routes:
+            self._routes = routes
+            self._turn.do(SetRoutes(routes))
+
+    def _all_routes(self) -> Iterator[tuple[str, str, str]]:
+        for name, held in self.records.items():
+            yield (default_host(name), "/", name)
+            for route in held.record.routes:
+                yield (route.host, route.prefix, name)
+
+    # --- keeping -----------------------------------------------------------------------------------------
+
+    def keep(self, peer: str, message: Keep) -> None:
+        """A publisher asks us to keep its record and artifacts; answered once both are on disk here."""
+        held = self.accept(message.record)
+        if held is None:
+            digest = message.record.digest
+            name = self._name_in(message.record)
+            self._turn.send(peer, Kept(name, digest, "a newer generation is known, or it cannot be read"))
+            return
+        self._keeping.setdefault(held.record.name, set()).add(peer)
+        self._store(held)
+        self._fetch(held.record, (peer, held.signed.publisher))
+        self._answer_keep(held.record.name)
+
+    @staticmethod
+    def _name_in(signed: SignedRecord) -> str:
+        try:
+            return decode_record(signed.data).name
+        except (msgspec.DecodeError, msgspec.ValidationError):
+            return ""
+
+    def _store(self, held: Held) -> None:
+        if not held.stored:
+            self._turn.do(Persist(f"record/{held.record.name}", msgspec.msgpack.encode(held.signed)))
+
+    def persisted(self, event: Persisted) -> None:
+        """The disk has a record, or could not take it."""
+        name = event.key.removeprefix("record/")
+        held = self.records.get(name)
+        if held is None or name == event.key:
+            return
+        if event.why:
+            self._turn.note("capsule.not_stored", capsule=name, reason=event.why)
+            self._fail_keep(name, event.why)
+        else:
+            held.stored = True
+            self._answer_keep(name)
+
+    def artifact_changed(self, digest: str, why: str) -> None:
+        """An artifact is here now, or will not be."""
+        for name in list(self._keeping):
+            held = self.records.get(name)
+            if held and any(a.digest == digest for a in held.record.artifacts):
+                if why:
+                    self._fail_keep(name, why)
+                else:
+                    self._answer_keep(name)
+
+    def is_kept(self, name: str) -> bool:
+        """Whether this node has the record on disk and all artifacts."""
+        held = self.records.get(name)
+        return bool(held and held.stored) and self.has_artifacts(name)
+
+    def has_artifacts(self, name: str) -> bool:
+        """Whether all artifacts of the record are here."""
+        held = self.records.get(name)
+        return held is not None and all(self._artifacts.level(a.digest) >= HERE for a in held.record.artifacts)
+
+    def _answer_keep(self, name: str) -> None:
+        if name in self._keeping and self.is_kept(name):
+            for peer in sorted(self._keeping.pop(name)):
+                self._turn.send(peer, Kept(name, self.records[name].digest))
+
+    def _fail_keep(self, name: str, why: str) -> None:
+        for peer in sorted(self._keeping.pop(name, ())):
+            self._turn.send(peer, Kept(name, self.records[name].digest, why))
+
+    def _fetch(self, record: Record, sources: tuple[str, ...]) -> None:
+        candidate = record.orbit in self.watched
+        for artifact in record.artifacts:
+            self._artifacts.want(artifact, record.runtime, sources, prepare=candidate)
+
+    def fetch_for_start(self, record: Record) -> None:
+        """A copy is to start here: get and prepare what it needs."""
+        held = self.records.get(record.name)
+        publisher = (held.signed.publisher,) if held else ()
+        self._fetch(record, (*self.keepers_of(record.name), *publisher))
+
+    def _see_to(self, name: str) -> None:
+        """Do for a record what this node's place among the members asks: store, fetch, enter, hand on."""
+        held = self.records[name]
+        chosen = self.keepers_of(name)
+        keeper = self._turn.me in chosen
+        watcher = held.record.orbit in self.watched
+        small = len(self._members.present()) <= self._settings.candidates_all
+        if keeper:
+            self._store(held)
+            for route in held.record.routes:
+                self._enter(route.host, name, held.record.generation)
+        if keeper or (watcher and small):
+            sources = (held.signed.publisher, *chosen)
+            if self.has_artifacts(name) or any(self._members.usable(s) for s in sources if s != self._turn.me):
+                self._fetch(held.record, sources)
+        if chosen and chosen[0] == self._turn.me:
+            self._hand_to_electors(held)
+
+    def _hand_to_electors(self, held: Held) -> None:
+        for elector in self.electors_of(held.record.name):
+            profile = self._members.profile_of(elector)
+            if elector != self._turn.me and profile and held.record.orbit not in profile.orbits:
+                self._turn.send(elector, Announce(held.signed))
+
+    def members_changed(self) -> None:
+        """Electors moved: look at every record again, ``STEP_SLOTS_MAX`` a step."""
+        self._recheck = deque(self.records)
+        self._turn.after(0.0, "orbits", "recheck")
+
+    def due(self) -> None:
+        """The next records to look at again."""
+        for _ in range(min(STEP_SLOTS_MAX, len(self._recheck))):
+            name = self._recheck.popleft()
+            if name in self.records:
+                self._see_to(name)
+        if self._recheck:
+            self._turn.after(0.0, "orbits", "recheck")
+
+    # --- the directory of hosts and names ----------------------------------------------------------------
+
+    def _enter(self, host: str, capsule: str, generation: int) -> None:
+        for elector in self.electors_of(f"host/{host}"):
+            self._turn.send(elector, HostEntry(host, capsule, generation))
+
+    def entered(self, message: HostEntry) -> None:
+        """A keeper enters a host with us. The first capsule has it until it gives it up."""
+        known = self.hosts.get(message.host)
+        if known and known.capsule != message.capsule and self._still_has(known.capsule, message.host):
+            self._turn.count("host_taken")
+        elif known is None and len(self.hosts) >= self._settings.hosts_max:
+            self._turn.count("hosts_full")
+        else:
+            self.hosts[message.host] = HostOf(message.capsule, message.generation)
+
+    def _still_has(self, capsule: str, host: str) -> bool:
+        record = self.get(capsule)
+        return record is None or any(route.host == host for route in record.routes)
+
+    def lookup(self, peer: str, message: Lookup) -> None:
+        """Someone asks what stands under a key here."""
+        if message.key.startswith("host/"):
+            entry = self.hosts.get(message.key[5:])
+            found = Found(message.key, message.token, entry.capsule if entry else "")
+        else:
+            held = self.records.get(message.key)
+            generation = held.record.generation if held else 0
+            name = held.record.name if held else ""
+            found = Found(message.key, message.token, name, generation, held.signed if held else None)
+        self._turn.send(peer, found)
+
+    # --- first sync --------------------------------------------------------------------------------------
+
+    def first_sync(self, peer: str, profile: Profile) -> None:
+        """Hand a joiner the records of its orbits and those it is an elector of, in batches."""
+        batch: list[SignedRecord] = []
+        size = 0
+        for name, held in self.records.items():
+            if held.record.orbit not in profile.orbits and peer not in self.electors_of(name):
+                continue
+            if size + len(held.signed.data) > MESSAGE_MAX_BYTES // 2:
+                self._turn.send(peer, Records(tuple(batch)))
+                batch, size = [], 0
+            batch.append(held.signed)
+            size += len(held.signed.data) + 256
+        if batch:
+            self._turn.send(peer, Records(tuple(batch)))

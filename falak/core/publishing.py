@@ -1,0 +1,285 @@
+"""Publishing: from a person's record to one that is kept by two others, and finding what is not known here.
+
+Owns launches under way at this node and inquiries to electors. "Published" means gossiped and kept by two
+others (all, where there are fewer; alone: oneself), so that the publisher may vanish the moment it is told.
+
+    asked --electors' generations--> signing --> keeping --Kept of two others--> published
+    any of them --host taken, deadline, disk--> failed, with the reason
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from falak.core.artifacts import Artifacts
+from falak.core.effects import Published, Refuse, Retry, Sign
+from falak.core.events import Publish, Signed
+from falak.core.membership import Membership
+from falak.core.model import Record, content_of, encode_record
+from falak.core.orbits import Held, Orbits, default_host
+from falak.core.quorum import needed
+from falak.core.settings import GOSSIP_MAX_BYTES, Settings
+from falak.core.turn import Turn
+from falak.core.wire import Announce, Found, Keep, Kept, Lookup
+
+SIGNATURE_ROOM_BYTES = 512
+"""Left of a gossiped message for the envelope, the publisher and the signature."""
+UNKNOWN_MAX = 4096
+"""Keys remembered as unknown; at the bound all are forgotten and asked for again."""
+OTHERS_WANTED = 2
+"""Others that must keep a record before it is published."""
+
+
+@dataclass(slots=True)
+class _Launch:
+    request: int
+    record: Record
+    generation: int = 0
+    asked: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    heard: dict[int, set[str]] = field(default_factory=dict)
+    held: Held | None = None
+    kept_by: set[str] = field(default_factory=set)
+    refusals: dict[str, str] = field(default_factory=dict)
+    signing: bool = False
+    changed: bool = False
+
+
+@dataclass(slots=True)
+class _Search:
+    """Requests are parked under ``key`` while we look for what it names."""
+
+    key: str
+    name: str
+    electors: tuple[str, ...]
+    missing: set[str]
+
+
+class Publishing:
+    """The room of launches and searches."""
+
+    def __init__(
+        self, turn: Turn, settings: Settings, members: Membership, orbits: Orbits, artifacts: Artifacts
+    ) -> None:
+        self._turn, self._settings, self._members, self._orbits = turn, settings, members, orbits
+        self._artifacts = artifacts
+        self._launches: dict[int, _Launch] = {}
+        self._searches: dict[int, _Search] = {}
+        self._unknown: dict[str, float] = {}
+        self._before_joined: dict[str, None] = {}
+        self._token = 0
+
+    # --- launching ---------------------------------------------------------------------------------------
+
+    def publish(self, event: Publish) -> None:
+        """Begin a launch: ask the electors for the highest generation and for the hosts' owners."""
+        record = event.record
+        why = self._objection(record)
+        if why:
+            self._turn.do(Published(event.request, record.name, 0, (), False, why))
+            return
+        self._artifacts.found(a.digest for a in record.artifacts)
+        launch = self._launches[event.request] = _Launch(event.request, record)
+        for key in (record.name, *(f"host/{route.host}" for route in record.routes)):
+            self._ask(launch, key)
+        self._turn.after(self._settings.inquiry_s, "publish", "inquiry", str(event.request))
+        self._turn.after(self._settings.publish_s, "publish", "deadline", str(event.request))
+
+    def _objection(self, record: Record) -> str:
+        size = len(encode_record(record)) + SIGNATURE_ROOM_BYTES
+        if size > GOSSIP_MAX_BYTES:
+            return (
+                f"the record takes {size} bytes, {GOSSIP_MAX_BYTES} is the most that is gossiped: shorten env"
+            )
+        if len(self._launches) >= self._settings.publications_max:
+            return f"{len(self._launches)} launches are under way at this node; try again when one has ended"
+        return ""
+
+    def _ask(self, launch: _Launch, key: str) -> None:
+        self._token += 1
+        electors = self._orbits.electors_of(key)
+        launch.asked[self._token], launch.heard[self._token] = electors, set()
+        for elector in electors:
+            self._turn.send(elector, Lookup(key, self._token))
+
+    def found(self, peer: str, message: Found) -> None:
+        """An elector answered an inquiry of a launch or of a search."""
+        if message.token in self._searches:
+            self._search_found(peer, message)
+            return
+        for launch in self._launches.values():
+            if peer in launch.asked.get(message.token, ()):
+                self._launch_found(launch, peer, message)
+                return
+
+    def _launch_found(self, launch: _Launch, peer: str, message: Found) -> None:
+        launch.heard[message.token].add(peer)
+        if message.key.startswith("host/"):
+            if message.capsule and message.capsule != launch.record.name:
+                host = message.key[5:]
+                self._fail(launch, f"host {host} belongs to capsule {message.capsule}: choose another host")
+                return
+        elif message.record is not None:
+            self._orbits.accept(message.record)
+        launch.generation = max(launch.generation, message.generation)
+        if all(len(launch.heard[t]) >= needed(len(asked)) for t, asked in launch.asked.items()):
+            self._sign(launch)
+
+    def _sign(self, launch: _Launch) -> None:
+        if launch.signing:
+            return
+        launch.signing = True
+        self._turn.timers.cancel(("publish", "inquiry", str(launch.request)))
+        known = self._orbits.records.get(launch.record.name)
+        if known and content_of(known.record) == content_of(launch.record):
+            self._hold(launch, known)
+            return
+        launch.changed = True
+        generation = max(launch.generation, known.record.generation if known else 0) + 1
+        self._turn.do(Sign(launch.request, replace(launch.record, generation=generation)))
+
+    def signed(self, event: Signed) -> None:
+        """Our record is signed: let it orbit."""
+        launch = self._launches.get(event.request)
+        if launch is None:
+            return
+        held = self._orbits.accept(event.record)
+        if held is None:
+            self._fail(launch, "a newer generation appeared meanwhile, or this node's records are full")
+            return
+        self._turn.gossip(self._orbits.topic(held.record.orbit), Announce(event.record))
+        self._hold(launch, held)
+
+    def _hold(self, launch: _Launch, held: Held) -> None:
+        launch.held = held
+        name = held.record.name
+        for elector in self._orbits.electors_of(name):
+            if elector != self._turn.me and elector not in launch.kept_by:
+                keeper = elector in self._orbits.keepers_of(name)
+                self._turn.send(elector, Keep(held.signed) if keeper else Announce(held.signed))
+        self._turn.after(1.0, "publish", "again", str(launch.request))
+        self._conclude(launch)
+
+    def kept(self, peer: str, message: Kept) -> None:
+        """A keeper has it, or says why not."""
+        for launch in list(self._launches.values()):
+            if launch.held and launch.held.digest == message.digest:
+                if message.why:
+                    launch.refusals[peer] = message.why
+                else:
+                    launch.kept_by.add(peer)
+                self._conclude(launch)
+
+    def progressed(self) -> None:
+        """Something was stored or fetched here: a launch of a node that is alone may be done."""
+        for launch in list(self._launches.values()):
+            self._conclude(launch)
+
+    def _conclude(self, launch: _Launch) -> None:
+        held = launch.held
+        if held is None:
+            return
+        others = len(self._members.present()) - 1
+        enough = len(launch.kept_by) >= min(OTHERS_WANTED, others)
+        if enough and (others > 0 or self._orbits.is_kept(held.record.name)):
+            names = tuple(sorted(self._members.name_of(peer) for peer in launch.kept_by))
+            self._end(launch)
+            generation = held.record.generation
+            self._turn.do(Published(launch.request, held.record.name, generation, names, launch.changed))
+
+    def _fail(self, launch: _Launch, why: str) -> None:
+        self._end(launch)
+        self._turn.do(Published(launch.request, launch.record.name, 0, (), False, why))
+
+    def _end(self, launch: _Launch) -> None:
+        self._launches.pop(launch.request, None)
+        for timer in ("inquiry", "deadline", "again"):
+            self._turn.timers.cancel(("publish", timer, str(launch.request)))
+
+    def due(self, what: str, which: str) -> None:
+        """A timer of this room fired."""
+        if what == "search":
+            self._search_over(int(which))
+            return
+        launch = self._launches.get(int(which))
+        if launch is None:
+            return
+        if what == "inquiry":
+            self._sign(launch)
+        elif what == "again" and launch.held:
+            self._hold(launch, launch.held)
+        elif what == "deadline":
+            told = [f"{self._members.name_of(p)}: {why}" for p, why in sorted(launch.refusals.items())]
+            others = len(self._members.present()) - 1
+            self._fail(
+                launch,
+                f"kept by {len(launch.kept_by)} of {min(OTHERS_WANTED, others)} others within "
+                f"{self._settings.publish_s:g} s" + (f" ({'; '.join(told)})" if told else ""),
+            )
+
+    # --- searching what requests name and this node does not know ------------------------------------------
+
+    def wanted(self, key: str) -> None:
+        """Requests are parked for a host without a route here: ask the directory."""
+        host = key.removeprefix("host/")
+        if not self._members.joined:
+            self._before_joined[key] = None
+            return
+        if any(search.key == key for search in self._searches.values()):
+            return
+        if self._unknown.get(key, 0.0) > self._turn.now:
+            self._refuse_unknown(key)
+        elif len(self._searches) >= self._settings.publications_max:
+            self._turn.do(Refuse(key, 503, "too many unknown hosts are being looked up; try again", 1))
+        elif host.endswith(".localhost"):
+            self._search(key, host.removesuffix(".localhost"))
+        else:
+            self._search(key, key)
+
+    def joined(self) -> None:
+        """Hosts asked for before this node was part of the mesh are searched now."""
+        waiting, self._before_joined = self._before_joined, {}
+        for key in waiting:
+            self.wanted(key)
+
+    def _search(self, key: str, name: str) -> None:
+        self._token += 1
+        electors = self._orbits.electors_of(name)
+        self._searches[self._token] = _Search(key, name, electors, set(electors))
+        self._turn.after(self._settings.inquiry_s, "publish", "search", str(self._token))
+        for elector in electors:
+            self._turn.send(elector, Lookup(name, self._token))
+
+    def _search_found(self, peer: str, message: Found) -> None:
+        search = self._searches[message.token]
+        search.missing.discard(peer)
+        if message.record is not None and self._orbits.accept(message.record):
+            self._close(message.token)
+            self._turn.do(Retry(search.key))
+        elif message.capsule and message.key == search.name and message.record is None:
+            self._close(message.token)
+            self._search(search.key, message.capsule)
+        elif not search.missing:
+            self._search_over(message.token)
+
+    def _search_over(self, token: int) -> None:
+        search = self._close(token)
+        if search is None:
+            return
+        if len(search.missing) == len(search.electors):
+            self._turn.do(Refuse(search.key, 503, "no elector of this name answered; try again", 1))
+            return
+        if len(self._unknown) >= UNKNOWN_MAX:
+            self._unknown.clear()
+        self._unknown[search.key] = self._turn.now + self._settings.unknown_s
+        self._refuse_unknown(search.key)
+
+    def _refuse_unknown(self, key: str) -> None:
+        host = key.removeprefix("host/")
+        known = default_host("NAME")
+        self._turn.do(Refuse(key, 404, f"no capsule answers at {host} (a capsule answers at {known})", 0))
+
+    def _close(self, token: int) -> _Search | None:
+        self._turn.timers.cancel(("publish", "search", str(token)))
+        return self._searches.pop(token, None)

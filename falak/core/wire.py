@@ -1,0 +1,363 @@
+"""Messages between nodes and their bytes. Owns the vocabulary and the encoding; it neither sends nor decides.
+
+A message on the wire is the msgpack array ``[PROTOCOL_VERSION, kind, body]``, ``body`` being the array of the
+message's fields. Kinds are never reused and fields only added at the end, so an older node reads a newer one's
+message. What cannot be read raises ``Unreadable`` with the reason that is counted, and nothing else.
+Durations on the wire are relative. Gossip is at most ``GOSSIP_MAX_BYTES``, the rest ``MESSAGE_MAX_BYTES``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from falak.core.model import Capacity, Claim, Profile, SignedRecord, Value, Vote
+from falak.core.settings import MESSAGE_MAX_BYTES, PROTOCOL_VERSION
+
+
+class Unreadable(Exception):
+    """Bytes that are no message of this protocol; ``reason`` is one of a few fixed words, for counting."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+Proof = tuple[tuple[str, Vote], ...]
+"""Electors' answers as a convener heard them: that nobody can reach the quorum in this epoch."""
+
+# --- membership -----------------------------------------------------------------------------------------
+
+
+class Hello(Value, frozen=True):
+    """First word on a new link. ``joining``: please answer with a Welcome. ``heard_incarnation``: the highest
+    incarnation of yours known here, so that you can rise above it."""
+
+    profile: Profile
+    joining: bool = False
+    heard_incarnation: int = 0
+
+
+class HelloRefused(Value, frozen=True):
+    """The sender will not have this node as a member; ``reason`` is for people."""
+
+    reason: str
+
+
+class Welcome(Value, frozen=True):
+    """The first sync's end, after the records: all members the sender knows."""
+
+    members: tuple[Profile, ...]
+
+
+class Introduced(Value, frozen=True):
+    """A newcomer's profile, handed on by the member that it greeted first."""
+
+    profile: Profile
+
+
+class Heartbeat(Value, frozen=True):
+    """Gossiped on the cluster's heartbeat topic."""
+
+    profile: Profile
+    sequence: int
+
+
+class Ping(Value, frozen=True):
+    """Asks for a Pong; ``stamp_us`` is on the sender's own clock and means nothing to others."""
+
+    stamp_us: int
+
+
+class Pong(Value, frozen=True):
+    """The stamp of the Ping."""
+
+    stamp_us: int
+
+
+class Goodbye(Value, frozen=True):
+    """``node.leave``: this boot ends on purpose."""
+
+    boot: int
+    incarnation: int
+
+
+# --- orbits and publishing ------------------------------------------------------------------------------
+
+
+class Announce(Value, frozen=True):
+    """A record, gossiped on its orbit's topic."""
+
+    record: SignedRecord
+
+
+class Records(Value, frozen=True):
+    """Records handed over in a first sync, in batches under the size limit."""
+
+    records: tuple[SignedRecord, ...]
+
+
+class Lookup(Value, frozen=True):
+    """Asks an elector of ``key`` (a capsule's name, or ``host/HOST``) what stands there."""
+
+    key: str
+    token: int
+
+
+class Found(Value, frozen=True):
+    """The answer: the capsule entered under the key ("" for none), its highest generation, its record."""
+
+    key: str
+    token: int
+    capsule: str = ""
+    generation: int = 0
+    record: SignedRecord | None = None
+
+
+class Keep(Value, frozen=True):
+    """Asks a keeper to store the record and to fetch its artifacts from the sender."""
+
+    record: SignedRecord
+
+
+class Kept(Value, frozen=True):
+    """The keeper's answer: stored whole (``why`` is empty), or why not."""
+
+    name: str
+    digest: bytes
+    why: str = ""
+
+
+class HostEntry(Value, frozen=True):
+    """Enters a host's capsule with an elector of ``host/HOST``."""
+
+    host: str
+    capsule: str
+    generation: int
+
+
+# --- directory and elections ----------------------------------------------------------------------------
+
+
+class Call(Value, frozen=True):
+    """Asks an elector who answers for a capsule, and to convene if nobody does."""
+
+    capsule: str
+    cause: str
+    capacity: Capacity
+
+
+class Heard(Value, frozen=True):
+    """The call is being seen to; a Holders or Refused follows."""
+
+    capsule: str
+    cause: str
+
+
+class Holders(Value, frozen=True):
+    """Ready claims of the capsule."""
+
+    capsule: str
+    cause: str
+    claims: tuple[Claim, ...]
+
+
+class Unknown(Value, frozen=True):
+    """No record of the capsule stands here."""
+
+    capsule: str
+    cause: str
+
+
+class Refused(Value, frozen=True):
+    """Nobody will run it now; ``reason`` is for people. Try again after ``retry_after_s``."""
+
+    capsule: str
+    cause: str
+    reason: str
+    retry_after_s: int
+
+
+class Look(Value, frozen=True):
+    """A convener that may not know a claim asks another elector for the slot's vote and claim."""
+
+    capsule: str
+    slot: int
+
+
+class Saw(Value, frozen=True):
+    """The answer to Look."""
+
+    capsule: str
+    slot: int
+    vote: Vote
+    claim: Claim | None = None
+
+
+class Summon(Value, frozen=True):
+    """Calls a candidate of ``rank`` to an election. It waits ``rank * stagger_us`` before it proposes.
+    ``proof`` is there after a split, for the one candidate that is called again."""
+
+    capsule: str
+    generation: int
+    slot: int
+    epoch: int
+    rank: int
+    stagger_us: int
+    electors: tuple[str, ...]
+    caller: str
+    zone_taken: bool
+    cause: str
+    proof: Proof = ()
+
+
+class Decline(Value, frozen=True):
+    """The candidate refuses; ``reason`` is for people."""
+
+    capsule: str
+    slot: int
+    epoch: int
+    reason: str
+    capacity: Capacity
+
+
+class Proceed(Value, frozen=True):
+    """The candidates before this one are out: propose now."""
+
+    capsule: str
+    slot: int
+    epoch: int
+
+
+class Propose(Value, frozen=True):
+    """A candidate's proposal to each elector named in the call."""
+
+    capsule: str
+    generation: int
+    slot: int
+    epoch: int
+    gravity: int
+    convener: str
+    electors: tuple[str, ...]
+    cause: str
+    capacity: Capacity
+    proof: Proof = ()
+
+
+class Voted(Value, frozen=True):
+    """An elector's answer to the proposal of ``proposed_epoch``, to the candidate and to the convener."""
+
+    capsule: str
+    slot: int
+    proposed_epoch: int
+    vote: Vote
+    claim: Claim | None = None
+
+
+class Won(Value, frozen=True):
+    """The convener's announcement to the other candidates."""
+
+    capsule: str
+    slot: int
+    epoch: int
+    winner: str
+
+
+class Claimed(Value, frozen=True):
+    """The holder tells an elector of its claim."""
+
+    claim: Claim
+    capacity: Capacity
+
+
+class Released(Value, frozen=True):
+    """The holder ends its claim."""
+
+    claim: Claim
+    reason: str
+    capsule_fault: bool = False
+
+
+class Outclaimed(Value, frozen=True):
+    """An elector tells the holder of a lesser claim of the greater one: it drains."""
+
+    claim: Claim
+
+
+class ClaimHeard(Value, frozen=True):
+    """Acknowledges a Claimed or Released by its sequence."""
+
+    capsule: str
+    slot: int
+    sequence: int
+
+
+class ClaimsAsked(Value, frozen=True):
+    """Asks a holder, or another elector, for the claims that the sender should know of.
+    ``capsule`` narrows it to one ("" for all of the receiver's own claims)."""
+
+    capsule: str = ""
+
+
+class ClaimsGiven(Value, frozen=True):
+    """The answer to ClaimsAsked."""
+
+    claims: tuple[Claim, ...]
+
+
+Message = (
+    Hello | HelloRefused | Welcome | Introduced | Heartbeat | Goodbye | Ping | Pong
+    | Announce | Records | Lookup | Found | Keep | Kept | HostEntry
+    | Call | Heard | Holders | Unknown | Refused | Look | Saw | Summon | Decline | Proceed | Propose | Voted
+    | Won | Claimed | Released | Outclaimed | ClaimHeard | ClaimsAsked | ClaimsGiven
+)  # fmt: skip
+
+KINDS: Final[dict[int, type[Message]]] = {
+    1: Hello, 2: HelloRefused, 3: Welcome, 4: Introduced, 5: Heartbeat, 6: Goodbye, 7: Ping, 8: Pong,
+    10: Announce, 11: Records, 12: Lookup, 13: Found, 14: Keep, 15: Kept, 16: HostEntry,
+    20: Call, 21: Heard, 22: Holders, 23: Unknown, 24: Refused,
+    30: Look, 31: Saw, 32: Summon, 33: Decline, 34: Proceed, 35: Propose, 36: Voted, 37: Won,
+    40: Claimed, 41: Released, 42: ClaimHeard, 43: ClaimsAsked, 44: ClaimsGiven, 45: Outclaimed,
+}  # fmt: skip
+_KIND_OF: Final = {cls: kind for kind, cls in KINDS.items()}
+_BODY: Final = {kind: msgspec.msgpack.Decoder(cls) for kind, cls in KINDS.items()}
+_ENVELOPE: Final = msgspec.msgpack.Decoder(tuple[int, int, msgspec.Raw])
+_ENCODER: Final = msgspec.msgpack.Encoder()
+
+
+def encode(message: Message) -> bytes:
+    """The bytes of a message."""
+    return _ENCODER.encode((PROTOCOL_VERSION, _KIND_OF[type(message)], message))
+
+
+def decode(data: bytes, limit_bytes: int = MESSAGE_MAX_BYTES) -> Message:
+    """The message in ``data``. Raises ``Unreadable`` (oversize, malformed, version, kind, body)."""
+    if len(data) > limit_bytes:
+        raise Unreadable("oversize")
+    try:
+        version, kind, body = _ENVELOPE.decode(data)
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        raise Unreadable("malformed") from None
+    if version != PROTOCOL_VERSION:
+        raise Unreadable("version")
+    decoder = _BODY.get(kind)
+    if decoder is None:
+        raise Unreadable("kind")
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
+        raise Unreadable("body") from None
+
+
+def records_in(message: Message) -> tuple[SignedRecord, ...]:
+    """The signed records a message carries: whoever hands it to the core has verified them first."""
+    match message:
+        case Announce(record) | Keep(record):
+            return (record,)
+        case Records(records):
+            return records
+        case Found(record=record) if record is not None:
+            return (record,)
+        case _:
+            return ()

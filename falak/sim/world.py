@@ -1,0 +1,258 @@
+"""The world: virtual time, hosts, links between them, requests, and everything that goes wrong.
+
+Owns the clock and the event queue. ``run`` goes on to a time, ``settle`` until nothing is under way. Two worlds
+with one seed and the same calls have the same history, byte for byte (``trace``).
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable, Iterable
+
+from falak.core import effects as ef
+from falak.core import events as ev
+from falak.core.model import Artifact, Record
+from falak.core.node import Place
+from falak.core.settings import Settings
+from falak.core.wire import Message
+from falak.sim import invariants
+from falak.sim.gateway import Gateway, Request
+from falak.sim.host import Host
+from falak.sim.network import Network, Weather
+
+CLOSE_S = 0.003
+DIAL_TIMEOUT_S = 3.0
+
+
+class World:
+    """A seeded world of hosts."""
+
+    def __init__(self, seed: int, weather: Weather | None = None, settings: Settings | None = None) -> None:
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.now = 1000.0
+        self.settings = settings or Settings()
+        self.network = Network(weather or Weather(), self.rng)
+        self.hosts: dict[str, Host] = {}
+        self.by_id: dict[str, Host] = {}
+        self.requests: list[Request] = []
+        self.publications: dict[int, ef.Published] = {}
+        self.notes: list[tuple[float, str, ef.Note]] = []
+        self.tracer: Callable[[float, Host, ev.Event | ef.Effect], None] | None = None
+        self.start_faults: dict[tuple[str, str], str] = {}
+        self._queue: list[tuple[float, int, Callable[[], object]]] = []
+        self._count = 0
+        self.messages = 0
+
+    # --- time --------------------------------------------------------------------------------------------
+
+    def at(self, when: float, what: Callable[[], object]) -> None:
+        """Do something at a time."""
+        self._count += 1
+        heapq.heappush(self._queue, (when, self._count, what))
+
+    def after(self, delay_s: float, what: Callable[[], object]) -> None:
+        """Do something later."""
+        self.at(self.now + delay_s, what)
+
+    def run(self, seconds: float) -> None:
+        """Let time pass."""
+        until = self.now + seconds
+        while self._queue and self._queue[0][0] <= until:
+            self.now, _, what = heapq.heappop(self._queue)
+            what()
+        self.now = until
+
+    def run_until(self, done: Callable[[], bool], limit_s: float = 30.0) -> bool:
+        """Let time pass until something holds; False if it does not within the limit."""
+        until = self.now + limit_s
+        while not done():
+            if not self._queue or self._queue[0][0] > until:
+                return False
+            self.now, _, what = heapq.heappop(self._queue)
+            what()
+        return True
+
+    # --- hosts -------------------------------------------------------------------------------------------
+
+    def new_gateway(self, host: Host) -> Gateway:
+        """A host's gateway."""
+        return Gateway(host)
+
+    def add(self, name: str, place: Place | None = None, zone: str = "", join: str = "") -> Host:
+        """A new machine, started; it joins through the named one."""
+        host = Host(self, name, place or Place(), zone)
+        self.hosts[name], self.by_id[host.id] = host, host
+        host.start((self.hosts[join].address,) if join else ())
+        return host
+
+    def mesh(self, count: int, place: Place | None = None) -> list[Host]:
+        """``count`` hosts n1, n2, ... joined through n1, all linked and heard."""
+        hosts = [self.add("n1", place)]
+        hosts += [self.add(f"n{i}", place, join="n1") for i in range(2, count + 1)]
+        whole = self.run_until(lambda: all(len(h.node.members.present()) == count and h.joined for h in hosts))
+        if not whole:
+            raise AssertionError(f"seed {self.seed}: the mesh of {count} did not come together")
+        return hosts
+
+    def crash(self, name: str) -> None:
+        """Kill a host's process."""
+        self.hosts[name].crash()
+
+    def restart(self, name: str, join: str = "") -> None:
+        """Start a crashed host's process again."""
+        self.hosts[name].start((self.hosts[join].address,) if join else ())
+
+    # --- people ------------------------------------------------------------------------------------------
+
+    def publish(self, at: str, record: Record) -> int:
+        """Launch a capsule at a node; its result comes into ``publications``."""
+        request = len(self.publications) + 1
+        self.publications[request] = ef.Published(request, record.name, 0, (), False, "under way")
+        host = self.hosts[at]
+        for artifact in record.artifacts:
+            host.artifacts[artifact.digest] = None
+        host.step(ev.Publish(request, record))
+        return request
+
+    def launch(self, at: str, name: str, **fields: object) -> ef.Published:
+        """Launch a capsule with one artifact and wait until it is published."""
+        record = capsule(name, **fields)
+        request = self.publish(at, record)
+        self.run_until(lambda: self.publications[request].why != "under way")
+        return self.publications[request]
+
+    def request(self, at: str, host: str) -> Request:
+        """A client asks a node."""
+        request = Request(len(self.requests) + 1, at, host, self.now)
+        self.requests.append(request)
+        self.hosts[at].gateway.take(request)
+        return request
+
+    def ask(self, at: str, name: str, limit_s: float = 12.0) -> Request:
+        """A client asks a node for a capsule and waits for the end of it."""
+        request = self.request(at, f"{name}.localhost")
+        self.run_until(lambda: bool(request.outcome), limit_s)
+        return request
+
+    def start_fault(self, host: Host, capsule_name: str) -> str:
+        """Why a copy does not start there ("" if it does)."""
+        return self.start_faults.get((host.name, capsule_name), "")
+
+    # --- the network -------------------------------------------------------------------------------------
+
+    def send(self, host: Host, peer: str, message: Message) -> None:
+        """Carry a message over a link."""
+        self.messages += 1
+        if peer not in host.links or not self.network.connected(host.id, peer):
+            host.later(0.0, ev.Undelivered(peer))
+            return
+        for _ in range(self.network.copies()):
+            self._deliver(host.id, peer, message)
+
+    def _deliver(self, source: str, peer: str, message: Message) -> None:
+        target = self.by_id[peer]
+        run = target.runs
+        self.after(
+            self.network.one_way_s(),
+            lambda: target.step(ev.Received(source, message)) if target.runs == run else None,
+        )
+
+    def gossip(self, host: Host, topic: str, message: Message) -> None:
+        """Carry gossip to every subscriber that a path of links reaches (here: that is linked)."""
+        for peer in sorted(host.links):
+            target = self.by_id[peer]
+            if topic in target.topics and self.network.connected(host.id, peer):
+                for _ in range(self.network.copies()):
+                    self._deliver(host.id, peer, message)
+
+    def dial(self, host: Host, peer: str, address: str) -> None:
+        """Make a link, or fail to."""
+        target = next((h for h in self.hosts.values() if h.address == address), None)
+        run = host.runs
+        if target is None or not target.up:
+            failed = ev.DialFailed(peer, address, True, "refused")
+            host.later(self.network.weather.rtt_s + 0.0003, failed)
+        elif not self.network.connected(host.id, target.id) or target.paused:
+            host.later(DIAL_TIMEOUT_S, ev.DialFailed(peer, address, False, "timed out"))
+        else:
+            goal, goal_run = target, target.runs
+            self.after(self.network.dial_s(), lambda: self._linked(host, run, goal, goal_run))
+
+    def _linked(self, host: Host, run: int, target: Host, target_run: int) -> None:
+        if not (host.up and target.up and host.runs == run and target.runs == target_run):
+            if host.up and host.runs == run:
+                host.step(ev.DialFailed(target.id, target.address, True, "refused"))
+            return
+        if target.id in host.links:
+            return
+        host.links[target.id] = target.links[host.id] = None
+        host.step(ev.LinkUp(target.id, target.address, True))
+        target.step(ev.LinkUp(host.id, host.address, False))
+
+    def break_link(self, a: str, b: str, cause: str) -> None:
+        """Close the link between two nodes; each side is told."""
+        for this, other in ((self.by_id[a], b), (self.by_id[b], a)):
+            if other in this.links:
+                del this.links[other]
+                this.later(CLOSE_S, ev.LinkDown(other, cause))
+
+    def cut(self, groups: list[list[str]]) -> None:
+        """Split the network: links across the groups break."""
+        ids = [[self.hosts[name].id for name in group] for group in groups]
+        self.network.split(ids)
+        for host in self.hosts.values():
+            for peer in [p for p in host.links if not self.network.connected(host.id, p)]:
+                self.break_link(host.id, peer, "cut")
+
+    def forward(self, host: Host, request: Request, peer: str) -> None:
+        """Carry a request to another node's gateway and the answer back."""
+        target = self.by_id.get(peer)
+        there = self.network.one_way_s()
+        if target is None or not target.up or peer not in host.links:
+            self.after(there, lambda: host.gateway.failed(request, peer, False))
+            return
+        goal = target
+        self.after(there, lambda: self._forwarded(host, request, goal))
+
+    def _forwarded(self, host: Host, request: Request, target: Host) -> None:
+        back = self.network.one_way_s()
+        if not target.up or target.paused:
+            self.after(CLOSE_S, lambda: host.gateway.failed(request, target.id, False))
+        elif target.gateway.here(request.capsule):
+            self.after(back, lambda: host.gateway.done(request, target.name))
+        else:
+            self.after(back, lambda: host.gateway.failed(request, target.id, True))
+
+    # --- watching ----------------------------------------------------------------------------------------
+
+    def traced(self, host: Host, what: ev.Event | ef.Effect) -> None:
+        """Every event and effect passes here."""
+        if self.tracer:
+            self.tracer(self.now, host, what)
+
+    def check(self, host: Host) -> None:
+        """Invariants that hold after every step."""
+        invariants.after_step(self, host)
+
+    def published(self, effect: ef.Published) -> None:
+        """A launch ended."""
+        self.publications[effect.request] = effect
+
+    def noted(self, host: Host, note: ef.Note) -> None:
+        """A visible event."""
+        self.notes.append((self.now, host.name, note))
+
+    def names(self, events: Iterable[str]) -> list[tuple[str, ef.Note]]:
+        """The visible events of these names, in order."""
+        wanted = tuple(events)
+        return [(name, note) for _, name, note in self.notes if note.event in wanted]
+
+
+def capsule(name: str, **fields: object) -> Record:
+    """A record with one small artifact, for worlds."""
+    version = str(fields.pop("version", "1"))
+    digest = f"{name}-{version}".encode().hex().ljust(64, "0")[:64]
+    artifact = Artifact(digest, 4096, "application/wasm")
+    return Record(name, 0, version, "default", artifacts=(artifact,), **fields)  # type: ignore[arg-type]
