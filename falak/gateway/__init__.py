@@ -1,0 +1,1 @@
+"""The native gateway as the core's effects see it: routes, endpoints, refusals; and its numbers for people."""

@@ -1,0 +1,1 @@
+"""What runs capsules: one runtime a kind of capsule, all behind one protocol."""

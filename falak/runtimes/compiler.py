@@ -1,0 +1,72 @@
+"""One compilation at a time, each in a process of its own. Owns the queue; not what is made.
+
+Several at once would starve the machine. The queue is bounded; what finds it full fails at once and is asked
+for again when it is needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from falak.aside import Overdue, run_aside
+from falak.runtimes.compile import CAPSULE_FAULT
+
+QUEUE_MAX: Final = 1024
+"""Compilations that wait."""
+COMPILE_S: Final = 300.0
+"""A compilation that takes longer is ended. Larger: room for huge components on slow machines."""
+
+Done = Callable[[str, bool], None]
+"""``(why, capsule_fault)``: why is empty when the file is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    source: Path
+    target: Path
+    done: Done
+
+
+class Compiler:
+    """The queue of one node."""
+
+    def __init__(self) -> None:
+        self._jobs: asyncio.Queue[_Job] = asyncio.Queue(QUEUE_MAX)
+        self._worker: asyncio.Task[None] | None = None
+
+    def submit(self, source: Path, target: Path, done: Done) -> None:
+        """Compile; ``done`` is called on the loop, by ``COMPILE_S`` after its turn came. Raises
+        ``asyncio.QueueFull``."""
+        self._jobs.put_nowait(_Job(source, target, done))
+        if self._worker is None:
+            self._worker = asyncio.get_running_loop().create_task(self._work(), name="compiler")
+
+    async def _work(self) -> None:
+        while True:
+            job = await self._jobs.get()
+            job.done(*await _compile(job))
+
+    async def close(self) -> None:
+        """End the compilation under way; nothing is told any more."""
+        if self._worker is not None:
+            self._worker.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._worker
+
+
+async def _compile(job: _Job) -> tuple[str, bool]:
+    paths = (str(job.source), str(job.target))
+    try:
+        code, output = await run_aside("falak.runtimes.compile", *paths, deadline_s=COMPILE_S)
+    except OSError as error:
+        return f"the compiler could not be started: {error}", False
+    except Overdue as error:
+        return f"compiling was ended: {error}", False
+    if code == 0:
+        return "", False
+    return output.decode(errors="replace").strip() or f"the compiler ended with {code}", code == CAPSULE_FAULT

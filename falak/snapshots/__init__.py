@@ -1,0 +1,1 @@
+"""Artifacts on this node, by digest."""
