@@ -1,0 +1,195 @@
+"""``launch`` and ``call``: publish a capsule, and ask one something over HTTP.
+
+``launch`` is done when the capsule was kept by others and answered, or says why not; what is wrong with a
+manifest is told here, before a node is asked. ``call`` goes through the node's own gateway, as any stranger.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from cyclopts import Parameter
+
+from falak.cli.options import Data, client_of
+from falak.cli.output import waiting
+from falak.client.shapes import Launched, Stage
+from falak.errors import FAILED, USAGE, OperatorError
+
+CALL_IDLE_S: Final = 60.0
+"""A call that gets no byte for this long is given up. Above the longest parking and the usual wall limit."""
+CHUNK_BYTES: Final = 64 * 1024
+NEXT: Final = {
+    "": "the file to be checked and compiled",
+    "taken": "the component to be checked",
+    "checked": "two others to keep it",
+    "kept": "its first answer",
+    "called": "the end of the launch",
+}
+"""What is waited for after each stage of a launch."""
+
+
+def launch(
+    what: Annotated[Path, Parameter(help="A folder with capsule.toml, that file, or a component (.wasm).")],
+    /,
+    *,
+    name: Annotated[str | None, Parameter(help="The capsule's name; of a .wasm file else the file's.")] = None,
+    orbit: Annotated[str | None, Parameter(help="Its orbit; of a .wasm file else default.")] = None,
+    call: Annotated[bool, Parameter(negative="--no-call", help="--no-call: leave it cold.")] = True,
+    data: Data = None,
+) -> None:
+    """Publish a capsule: from a folder with capsule.toml, or a .wasm file.
+
+    Done when others keep it and it has answered a request. Exit 4: it is published, but did not answer.
+    """
+    fields, component = _manifest(what, name, orbit)
+    client = client_of(data)
+    with client.launch(component, fields, call=call) as stream:
+        stages = iter(stream)
+        done = ""
+        while True:
+            with waiting(NEXT.get(done, "the next stage")):
+                stage = next(stages, None)
+            if stage is None:
+                break
+            done = stage["stage"]
+            print(_stage_line(stage), flush=True)
+        launched = stream.result
+    print(_told(launched))
+    print(f"try: curl -H 'Host: {launched['name']}.localhost' http://{reachable(client.node()['http'])}/")
+
+
+def _manifest(what: Path, name: str | None, orbit: str | None) -> tuple[dict[str, Any], Path]:
+    """Fields and component. Flags win over a manifest."""
+    from falak.manifest import from_fields, load  # noqa: PLC0415  call does not need it
+
+    flags = {key: value for key, value in (("name", name), ("orbit", orbit)) if value is not None}
+    if what.is_dir() or what.suffix == ".toml":
+        capsule, component = load(what)
+        return from_fields(capsule.to_fields() | flags, "command line").to_fields(), component
+    if not what.is_file():
+        raise OperatorError(
+            f"{what}: no such file or folder", "give a .wasm file, or a folder with capsule.toml", USAGE
+        )
+    named = re.sub(r"[^a-z0-9]+", "-", what.stem.lower()).strip("-")
+    return from_fields({"name": named, **flags}, "command line").to_fields(), what
+
+
+def _stage_line(stage: Stage) -> str:
+    told = ""
+    if stage["stage"] == "taken":
+        told = f"{_size(stage['size_bytes'])}, sha256 {stage['digest'][:12]}"
+    elif stage["stage"] == "kept":
+        told = f"generation {stage['generation']}, kept by {' '.join(stage['keepers']) or 'this node alone'}"
+    elif stage["stage"] == "called":
+        told = f"status {stage['status']}"
+    return f"{stage['stage']:<8} {stage['ms']:8.1f} ms  {told}".rstrip()
+
+
+def _size(size_bytes: int) -> str:
+    from falak.manifest import size_text  # noqa: PLC0415
+
+    return size_text(size_bytes)
+
+
+def _told(launched: Launched) -> str:
+    name, generation = launched["name"], launched["generation"]
+    news = "" if launched["changed"] else " (nothing new: the same was published before)"
+    answered = launched["answered"]
+    if answered is None:
+        return f"{name} generation {generation} orbits, cold{news}"
+    told = f"{answered['status']} in {answered['ms']:.1f} ms"
+    return f"{name} generation {generation} orbits and answers{news}: {told}"
+
+
+def call(
+    capsule: Annotated[str, Parameter(help="The capsule's name.")],
+    path: Annotated[str, Parameter(help="Path and query.")] = "/",
+    /,
+    *,
+    method: Annotated[str | None, Parameter(name=["--method", "-X"], help="GET, or POST with a body.")] = None,
+    header: Annotated[
+        tuple[str, ...],
+        Parameter(name=["--header", "-H"], help='"Name: value"; repeatable.'),
+    ] = (),
+    body: Annotated[str | None, Parameter(name=["--body", "-d"], help="The body: text, or @FILE.")] = None,
+    data: Data = None,
+) -> int:
+    """Send a capsule an HTTP request through this node.
+
+    The body of the answer goes to stdout, a status other than 2xx to stderr; 400 and above exit with 1.
+    """
+    from http.client import HTTPConnection  # noqa: PLC0415  24 ms, only here
+
+    headers = _headers(capsule, header)
+    content = _body(body)
+    address = reachable(client_of(data).node()["http"])
+    host, _, port = address.rpartition(":")
+    connection = HTTPConnection(host.strip("[]"), int(port), timeout=CALL_IDLE_S)
+    with waiting(f"{capsule} to answer"), _http_errors(capsule, address):
+        connection.putrequest(method or ("GET" if content is None else "POST"), path, skip_host=True)
+        for key, value in headers:
+            connection.putheader(key, value)
+        if content is not None:
+            connection.putheader("Content-Length", str(len(content)))
+        with suppress(BrokenPipeError):  # refused before it was read: the answer says why
+            connection.endheaders(content)
+        response = connection.getresponse()
+    while True:
+        with _http_errors(capsule, address):
+            chunk = response.read1(CHUNK_BYTES)
+        if not chunk:
+            break
+        sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+    connection.close()
+    if not 200 <= response.status < 300:
+        print(f"HTTP {response.status} {response.reason}", file=sys.stderr)
+    return FAILED if response.status >= 400 else 0
+
+
+@contextmanager
+def _http_errors(capsule: str, address: str) -> Iterator[None]:
+    from http.client import HTTPException, InvalidURL  # noqa: PLC0415
+
+    try:
+        yield
+    except TimeoutError as error:
+        why = f"{capsule} sent nothing for {CALL_IDLE_S:g} s"
+        raise OperatorError(why, f"see: falak logs {capsule}; falak why {capsule}") from error
+    except (ValueError, InvalidURL) as error:
+        raise OperatorError(f"{capsule} cannot be asked that: {error}", "", USAGE) from error
+    except (OSError, HTTPException) as error:
+        why = str(error) or type(error).__name__
+        raise OperatorError(f"the gateway at {address} broke off: {why}", "is the node still there?") from error
+
+
+def _headers(capsule: str, written: tuple[str, ...]) -> list[tuple[str, str]]:
+    headers = []
+    for line in written:
+        key, colon, value = line.partition(":")
+        if not colon or not key.strip():
+            raise OperatorError(f"{line!r} is no header", 'write --header "Name: value"', USAGE)
+        headers.append((key.strip(), value.strip()))
+    if not any(key.lower() == "host" for key, _ in headers):
+        headers.insert(0, ("Host", f"{capsule}.localhost"))
+    return headers
+
+
+def _body(written: str | None) -> bytes | None:
+    if written is None or not written.startswith("@"):
+        return None if written is None else written.encode()
+    try:
+        return Path(written[1:]).read_bytes()
+    except OSError as error:
+        raise OperatorError(f"{written[1:]} cannot be read: {error.strerror}", "", USAGE) from error
+
+
+def reachable(http: str) -> str:
+    """Where this machine reaches an address that a gateway listens on: an unspecified one is all of them."""
+    host, _, port = http.rpartition(":")
+    return f"{ {'0.0.0.0': '127.0.0.1', '[::]': '[::1]'}.get(host, host) }:{port}"

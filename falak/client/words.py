@@ -1,0 +1,117 @@
+"""Events in plain words: what a node did, as a sentence without its subject. Owns the words, for all who tell.
+
+A field that is not there (an event of another version) makes the sentence fall back to the event's own fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from falak.core.quorum import needed
+from falak.core.settings import ELECTORS, GRAVITY_ONE
+
+Event = Mapping[str, Any]
+
+HEAD_FIELDS: Final = frozenset({"n", "at", "node", "event", "cause", "capsule"})
+"""Fields that stand in every event; the others are its own."""
+USUAL_ACKS: Final = needed(ELECTORS)
+
+
+def words_of(event: Event) -> str:
+    """One event's sentence."""
+    say = SAID.get(event["event"])
+    if say:
+        try:
+            return say(event)
+        except (KeyError, TypeError, ValueError):
+            pass
+    return f"{event['event']} {fields_text(event)}".rstrip()
+
+
+def fields_text(event: Event) -> str:
+    """An event's own fields as ``key=value``."""
+    return " ".join(f"{key}={_value(value)}" for key, value in event.items() if key not in HEAD_FIELDS)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return ",".join(f"{key}:{_value(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ",".join(str(item) for item in value)
+    text = str(value)
+    return f'"{text}"' if " " in text else text
+
+
+def terms_of(event: Event) -> str:
+    """What a gravity is made of, each 0 to 1."""
+    return ", ".join(f"{name} {value:.2f}" for name, value in event["terms"].items())
+
+
+def gravity_text(gravity: int) -> str:
+    """Gravity as people read it: 0 to 1."""
+    return f"{gravity / GRAVITY_ONE:.3f}"
+
+
+def began_at(events: Sequence[Event]) -> float:
+    """When the story of a request begins: with its parking, else with the first event."""
+    return float(next((event["at"] for event in events if event["event"] == "request.parked"), events[0]["at"]))
+
+
+def told(events: Sequence[Event], terms: bool) -> list[str]:
+    """A request's story, a line an event: milliseconds since it was parked, the node, what it did. ``terms``:
+    with what each gravity is made of."""
+    began = began_at(events)
+    width = max(len(event["node"]) for event in events)
+    lines = []
+    for event in events:
+        since = f"{(event['at'] - began) * 1000:8.1f} ms"
+        lines.append(f"{since}  {event['node']:<{width}}  {words_of(event)}")
+        if terms and event.get("terms"):
+            lines.append(f"{'':{len(since) + width + 4}}{terms_of(event)}")
+    return lines
+
+
+def _called(event: Event) -> str:
+    slot = f" for slot {event['slot']}" if event.get("slot") else ""
+    epoch = event.get("epoch", 1)
+    again = f" (epoch {epoch})" if epoch > 1 else ""
+    ranked, electors = " ".join(event["candidates"]), " ".join(event["electors"])
+    return f"called an election{slot}{again} for {event['caller']}: ranked {ranked}; electors {electors}"
+
+
+def _proposed(event: Event) -> str:
+    return f"proposed itself, rank {event['rank'] + 1}, with gravity {gravity_text(event['gravity'])}"
+
+
+def _won(event: Event) -> str:
+    acks, electors = event["acks"], event["electors"]
+    said = f"won with {len(acks)} {'ack' if len(acks) == 1 else 'acks'}: {' '.join(acks)}"
+    if needed(electors) < USUAL_ACKS:
+        said += f" (of {electors} that vote: the mesh is too small for {USUAL_ACKS} acks)"
+    return said
+
+
+def _started(event: Event) -> str:
+    return f"started generation {event['generation']}, loaded in {event['load_ms']:.1f} ms"
+
+
+def _answered(event: Event) -> str:
+    parked, whole = event["parked_ms"], event["total_ms"]
+    return f"answered: parked for {parked:.1f} ms, first byte {whole:.1f} ms after the request came in"
+
+
+SAID: Final[Mapping[str, Callable[[Event], str]]] = {
+    "request.parked": lambda event: "parked a request: it knew nobody who runs the capsule",
+    "request.refused": lambda event: f"refused the request with {event['status']}: {event['reason']}",
+    "request.answered": _answered,
+    "election.called": _called,
+    "election.declined": lambda event: f"declined: {event['reason']}",
+    "election.proposed": _proposed,
+    "election.ack": lambda event: f"acked {event['candidate']}",
+    "election.won": _won,
+    "momentum.started": _started,
+    "momentum.failed": lambda event: f"its copy failed: {event['reason']}",
+    "momentum.ended": lambda event: f"its copy ended: {event['reason']}",
+}
+"""The sentence for each event of a request's story."""
