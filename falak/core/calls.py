@@ -1,15 +1,17 @@
 """A caller: finds who answers for a capsule that requests wait for, and gives the gateway its endpoints.
 
 Owns this node's calls under way, the answers it believes, and what the gateway was last told. It asks electors
-and elects nobody. PROTOCOLS 6.1 and 6.2: one call a capsule; "heard" stops the hedge; a hedge to the next
-elector after a patience learnt from earlier calls, out of a budget, then back-off with jitter. An answer is
-believed until its holder is suspect, ends, or says "not here".
+and elects nobody. PROTOCOLS 6.1 and 6.2: one call a capsule, to the first elector that can be reached; "heard"
+stops the hedge; a hedge to the next elector after a patience learnt from earlier calls, out of a budget, then
+back-off with jitter. An elector that becomes suspect or loses its link, and one whose answer is of no use, is
+followed by the next at once. An answer is believed until its holder is suspect, ends, or says "not here".
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from falak.core.delays import Delays
 from falak.core.effects import Endpoint, Refuse, SetEndpoints
@@ -20,23 +22,26 @@ from falak.core.momentum import Momentum
 from falak.core.orbits import Orbits
 from falak.core.settings import Settings
 from falak.core.turn import Turn
-from falak.core.wire import Call, Heard, Holders, Refused, Unknown
+from falak.core.wire import Call, Heard, Holders, Records, Refused, Unknown
 
-UNKNOWN_NEEDED = 2
-"""Electors that must say "unknown" before a request is answered with 404 (all, where there are fewer)."""
-COST_OF_A_HOP = 1
+COST_OF_A_HOP: Final = 1
 """What another node's endpoint costs against a local copy, in requests in flight, plus its ms away."""
+BELIEVED_MAX: Final = 16_384
+"""Capsules whose holders are remembered; beyond it the one asked for longest ago is asked for again."""
 
 
 @dataclass(slots=True)
 class _Calling:
+    """``tried``: electors asked in this round; ``handed``: electors that were given the record."""
+
     cause: str
     began_at: float
     tries: int = 0
     asked_at: float = 0.0
     asked: str = ""
     heard: bool = False
-    unknown: set[str] = field(default_factory=set)
+    tried: set[str] = field(default_factory=set)
+    handed: set[str] = field(default_factory=set)
 
 
 class Calls:
@@ -57,28 +62,37 @@ class Calls:
         self._capacity = capacity
         self._calling: dict[str, _Calling] = {}
         self._believed: dict[str, dict[tuple[str, int], Claim]] = {}
+        self._not_here: dict[tuple[str, str], tuple[int, int]] = {}
         self._told: dict[str, tuple[Endpoint, ...]] = {}
         self._before_joined: dict[str, None] = {}
         self._last_cause: dict[str, str] = {}
         self._hedges = settings.hedge_burst
 
     def sizes(self) -> dict[str, tuple[int, int]]:
-        """Calls under way and their limit."""
-        return {"calls": (len(self._calling), self._settings.calls_max)}
+        """What is under way and remembered here, and its limit, by name."""
+        return {
+            "calls": (len(self._calling) + len(self._before_joined), self._settings.calls_max),
+            "capsules believed": (len(self._believed), BELIEVED_MAX),
+            "capsules not here": (len(self._not_here), BELIEVED_MAX),
+            "causes": (len(self._last_cause), self._settings.records_max),
+        }
 
     # --- requests wait -----------------------------------------------------------------------------------
 
     def wanted(self, capsule: str) -> None:
-        """Requests are parked for a capsule and the gateway has nobody to give them to."""
-        if not self._members.joined:
-            self._before_joined[capsule] = None
-            return
+        """Requests are parked for a capsule (whose record is known here) and the gateway has nobody to give
+        them to."""
         self._told.pop(capsule, None)
-        if self._tell_gateway(capsule) or capsule in self._calling:
+        if self._tell_gateway(capsule) or capsule in self._calling or capsule in self._before_joined:
             return
-        if len(self._calling) >= self._settings.calls_max:
+        if len(self._calling) + len(self._before_joined) >= self._settings.calls_max:
             self._turn.do(Refuse(capsule, 503, "this node waits for too many capsules at once; try again", 1))
-            return
+        elif not self._members.joined:
+            self._before_joined[capsule] = None
+        else:
+            self._call(capsule)
+
+    def _call(self, capsule: str) -> None:
         call = self._calling[capsule] = _Calling(self._turn.cause(), self._turn.now)
         self._last_cause[capsule] = call.cause
         self._turn.note("request.parked", call.cause, capsule=capsule)
@@ -98,21 +112,21 @@ class Calls:
         self._end(capsule)
 
     def _try(self, capsule: str, call: _Calling) -> None:
-        electors = [e for e in self._orbits.electors_of(capsule) if self._members.usable(e)]
-        if not electors:
-            self._turn.after(self._settings.call_backoff_max_s, "calls", "hedge", capsule)
-            return
-        elector = electors[call.tries % len(electors)]
+        """Ask the next elector: the first that can be reached and was not asked in this round."""
+        electors = [e for e in self._orbits.electors_of(capsule) if self._members.reachable(e)]
+        if call.tried.issuperset(electors):
+            call.tried.clear()
         call.tries += 1
-        call.asked, call.asked_at, call.heard = elector, self._turn.now, False
-        self._turn.after(self._patience_s(call, elector), "calls", "hedge", capsule)
-        self._turn.send(elector, Call(capsule, call.cause, self._capacity()))
+        call.asked = next((e for e in electors if e not in call.tried), "")
+        call.asked_at, call.heard = self._turn.now, False
+        self._turn.after(self._patience_s(call), "calls", "hedge", capsule)
+        if call.asked:
+            call.tried.add(call.asked)
+            self._turn.send(call.asked, Call(capsule, call.cause, self._capacity()))
 
-    def _patience_s(self, call: _Calling, elector: str) -> float:
-        first = max(
-            3.5 * (self._members.rtt_s(elector) or self._settings.rtt_s) + self._settings.hedge_floor_s,
-            self._delays.patience("heard"),
-        )
+    def _patience_s(self, call: _Calling) -> float:
+        rtt_s = self._members.rtt_s(call.asked) or self._settings.rtt_s
+        first = max(3.5 * rtt_s + self._settings.hedge_floor_s, self._delays.patience("heard"))
         wait = first * 2.0 ** min(call.tries - 1, 16) * (0.75 + 0.5 * self._turn.rng.random())
         return min(wait, self._settings.call_backoff_max_s)
 
@@ -131,52 +145,82 @@ class Calls:
             self._turn.count("call_retries")
             self._try(capsule, call)
 
+    def _give_up_on(self, peer: str) -> None:
+        """Nothing can come of what was asked of this elector: the next one, at once."""
+        for capsule, call in list(self._calling.items()):
+            if call.asked == peer:
+                self._try(capsule, call)
+
+    def met(self, peer: str) -> None:
+        """A link with a member is new: a call that could reach no elector may reach this one."""
+        for capsule, call in list(self._calling.items()):
+            if not call.asked and peer in self._orbits.electors_of(capsule):
+                self._try(capsule, call)
+
     # --- answers -----------------------------------------------------------------------------------------
+
+    def _answered_by(self, peer: str, capsule: str, cause: str) -> _Calling | None:
+        """The call that this is an answer to. The time it took counts, where no other try is mixed in."""
+        call = self._calling.get(capsule)
+        if call is None or call.cause != cause:
+            return None
+        if peer == call.asked and not call.heard and call.tries == 1 and peer != self._turn.me:
+            self._members.sample_rtt(peer, self._turn.now - call.asked_at)
+            self._delays.sample("heard", self._turn.now - call.asked_at)
+        return call
 
     def heard(self, peer: str, message: Heard) -> None:
         """An elector sees to it."""
-        call = self._calling.get(message.capsule)
-        if call and message.cause == call.cause and peer == call.asked and not call.heard:
+        call = self._answered_by(peer, message.capsule, message.cause)
+        if call and peer == call.asked and not call.heard:
             call.heard = True
-            self._sample(peer, call)
             self._turn.after(self._settings.call_patience_s, "calls", "hedge", message.capsule)
-
-    def _sample(self, peer: str, call: _Calling) -> None:
-        if peer != self._turn.me:
-            self._members.sample_rtt(peer, self._turn.now - call.asked_at)
-            self._delays.sample("heard", self._turn.now - call.asked_at)
 
     def holders(self, peer: str, message: Holders) -> None:
         """An elector names who holds the capsule."""
-        call = self._calling.get(message.capsule)
-        if call and peer == call.asked and not call.heard:
-            self._sample(peer, call)
+        call = self._answered_by(peer, message.capsule, message.cause)
         for claim in message.claims:
-            self.believe(claim)
+            self._believe(claim)
         if self._tell_gateway(message.capsule):
             self._end(message.capsule)
+        elif call and peer == call.asked:
+            self._ask_another(message.capsule, call)
 
-    def believe(self, claim: Claim) -> None:
-        """A ready claim, from whoever told us of it."""
-        if claim.ready and claim.holder != self._turn.me:
-            self._believed.setdefault(claim.capsule, {})[(claim.holder, claim.slot)] = claim
+    def _ask_another(self, capsule: str, call: _Calling) -> None:
+        """The answer is of no use: ask the next elector now; when all were asked, the timer begins again."""
+        electors = [e for e in self._orbits.electors_of(capsule) if self._members.reachable(e)]
+        if not call.tried.issuperset(electors):
+            self._try(capsule, call)
+
+    def _believe(self, claim: Claim) -> None:
+        """A ready claim, from whoever told us of it, unless its holder said since that it has no copy."""
+        denied = self._not_here.get((claim.capsule, claim.holder))
+        if not claim.ready or claim.holder == self._turn.me or denied == (claim.boot, claim.sequence):
+            return
+        self._not_here.pop((claim.capsule, claim.holder), None)
+        believed = self._believed.setdefault(claim.capsule, {})
+        believed[(claim.holder, claim.slot)] = claim
+        if len(self._believed) > BELIEVED_MAX:
+            oldest = next(iter(self._believed))
+            del self._believed[oldest]
+            self._tell_gateway(oldest)
 
     def unknown(self, peer: str, message: Unknown) -> None:
-        """An elector knows no such capsule; believed when enough of them say so."""
-        call = self._calling.get(message.capsule)
-        if call is None or message.cause != call.cause:
+        """An elector has no record of the capsule. We have: it gets it, and is asked again."""
+        call = self._answered_by(peer, message.capsule, message.cause)
+        held = self._orbits.records.get(message.capsule)
+        if call is None or held is None or peer != call.asked:
             return
-        call.unknown.add(peer)
-        electors = [e for e in self._orbits.electors_of(message.capsule) if self._members.usable(e)]
-        if len(call.unknown) >= min(UNKNOWN_NEEDED, len(electors)):
-            self._refuse(message.capsule, 404, f"no capsule {message.capsule} orbits in this mesh", 0)
-        elif peer == call.asked:
-            self._try(message.capsule, call)
+        if peer in call.handed:
+            self._ask_another(message.capsule, call)
+            return
+        call.handed.add(peer)
+        self._turn.send(peer, Records((held.signed,)))
+        self._turn.send(peer, Call(message.capsule, call.cause, self._capacity()))
 
     def refused(self, peer: str, message: Refused) -> None:
         """Nobody will run it now."""
-        call = self._calling.get(message.capsule)
-        if call and message.cause == call.cause:
+        if self._answered_by(peer, message.capsule, message.cause):
             self._refuse(message.capsule, 503, message.reason, message.retry_after_s)
 
     def _refuse(self, capsule: str, status: int, reason: str, retry_after_s: int) -> None:
@@ -231,25 +275,33 @@ class Calls:
             self._end(capsule)
 
     def not_here(self, capsule: str, peer: str) -> None:
-        """A holder said that it has no copy: believe it."""
-        believed = self._believed.get(capsule, {})
-        for key in [key for key in believed if key[0] == peer]:
-            del believed[key]
+        """A holder said that it has no copy: believe it, until it claims anew."""
+        for claim in self._disbelieve(capsule, peer):
+            self._not_here[(capsule, peer)] = (claim.boot, claim.sequence)
+            if len(self._not_here) > BELIEVED_MAX:
+                del self._not_here[next(iter(self._not_here))]
         self._tell_gateway(capsule)
 
+    def _disbelieve(self, capsule: str, peer: str) -> list[Claim]:
+        believed = self._believed.get(capsule, {})
+        claims = [believed.pop(key) for key in list(believed) if key[0] == peer]
+        if not believed:
+            self._believed.pop(capsule, None)
+        return claims
+
     def member_changed(self, peer: str) -> None:
-        """A holder became suspect, came back, or its run ended."""
+        """A holder became suspect, or came back."""
         for capsule in sorted(self._believed):
             if any(holder == peer for holder, _ in self._believed[capsule]):
                 self._tell_gateway(capsule)
-        for capsule, call in list(self._calling.items()):
-            if call.asked == peer and not self._members.usable(peer):
-                self._try(capsule, call)
+        if not self._members.reachable(peer):
+            self._give_up_on(peer)
 
     def boot_ended(self, peer: str) -> None:
         """A holder's run is over: forget what was believed of it."""
         for capsule in sorted(self._believed):
-            self.not_here(capsule, peer)
-            if not self._believed[capsule]:
-                del self._believed[capsule]
-        self.member_changed(peer)
+            if self._disbelieve(capsule, peer):
+                self._tell_gateway(capsule)
+        for key in [key for key in self._not_here if key[1] == peer]:
+            del self._not_here[key]
+        self._give_up_on(peer)

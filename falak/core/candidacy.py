@@ -7,37 +7,41 @@ with the proposal and is cancelled if the election is lost.
     summoned --refusal--> (declined)
     summoned --rank x stagger, or proceed--> proposed --quorum of acks--> won
     summoned, proposed --another won, or holds the slot--> withdrawn (the copy is cancelled)
-    proposed --no result for candidacy_s, or the copy fails--> withdrawn
+    proposed --no result for candidacy_s, the copy fails, or a newer generation comes--> given up: the electors
+    are told, so that they may vote for others, and the convener, so that others go
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from falak.core.claims import Claims
 from falak.core.gravity import Pull, View, Weights, refusal, weigh
 from falak.core.membership import Membership
-from falak.core.model import Claim, Profile, Record, Vote
-from falak.core.momentum import ACTIVE, Copy, Momentum
+from falak.core.model import Claim, Profile, Record, Vote, clip
+from falak.core.momentum import ACTIVE, FAILURE, Copy, Momentum
 from falak.core.orbits import Orbits
 from falak.core.quorum import leader, needed
 from falak.core.settings import Settings
 from falak.core.turn import Turn
-from falak.core.wire import Claimed, Decline, Proceed, Propose, Summon, Voted, Won
+from falak.core.wire import Claimed, Decline, Proceed, Propose, Summon, Voted, Withdrawn, Won
 
-CANDIDACIES_MAX = 1024
+CANDIDACIES_MAX: Final = 1024
 """Candidacies at once; one more is declined with "busy"."""
 
 
 @dataclass(slots=True)
 class Candidacy:
-    """One slot this node may run. ``copy`` is there once it proposed."""
+    """One slot this node may run. ``copy`` is there once it proposed, ``first_epoch`` the epoch in which it
+    first did: an older vote for this node is of an earlier election."""
 
     summon: Summon
     convener: str
     record: Record
     pull: Pull
+    first_epoch: int
     votes: dict[str, Vote] = field(default_factory=dict)
     copy: Copy | None = None
     proposed: bool = False
@@ -70,47 +74,49 @@ class Candidates:
     def summoned(self, peer: str, message: Summon) -> None:
         """A convener calls us to an election."""
         key = (message.capsule, message.slot)
-        held = next((c for c in self._claims.own() if (c.capsule, c.slot) == key), None)
+        held = self._claims.holding(*key)
         if held and held.generation >= message.generation:
             self._turn.send(peer, Claimed(held, self._describe().capacity))
             return
         known = self._open.get(key)
         if known and known.copy and message.epoch <= known.summon.epoch:
             return
-        record, why = self._weighed(message)
+        record, why = self._weighed(message, known)
         if record is None or why:
             self._decline(peer, message, why)
             return
-        view = self._view(record, message)
-        candidacy = Candidacy(message, peer, record, weigh(record, view, self._weights))
+        pull = weigh(record, self._view(record, message), self._weights)
+        candidacy = self._open[key] = Candidacy(message, peer, record, pull, message.epoch)
         if known and known.copy:
-            candidacy.copy = known.copy
-        self._open[key] = candidacy
+            candidacy.copy, candidacy.first_epoch = known.copy, known.first_epoch
         if message.rank == 0 or message.proof:
             self._propose(key, candidacy)
         else:
             self._turn.after(message.rank * message.stagger_us / 1e6, "candidate", "rank", key[0], str(key[1]))
 
-    def _weighed(self, message: Summon) -> tuple[Record | None, str]:
+    def _weighed(self, message: Summon, known: Candidacy | None) -> tuple[Record | None, str]:
         record = self._orbits.get(message.capsule)
         if record is None or record.generation < message.generation:
             return None, "its record has not come here yet"
-        if (message.capsule, message.slot) not in self._open and len(self._open) >= CANDIDACIES_MAX:
-            return record, "it is busy with other elections"
-        if (message.capsule, message.slot) in self._open:
+        if not self._members.joined:
+            return record, "it has not joined yet"
+        if known:
             return record, ""
+        if len(self._open) >= CANDIDACIES_MAX:
+            return record, "it is busy with other elections"
         return record, refusal(record, self._view(record, message))
 
     def _view(self, record: Record, message: Summon) -> View:
         view = self._look(record, self._describe())
         return replace(view, rtt_s=self._members.rtt_s(message.caller), zone_taken=message.zone_taken)
 
-    def _decline(self, peer: str, message: Summon, why: str) -> None:
+    def _decline(self, peer: str, message: Summon, why: str, proposed: bool = False) -> None:
         self._turn.note(
             "election.declined", message.cause, capsule=message.capsule, slot=message.slot, reason=why
         )
         capacity = self._describe().capacity
-        self._turn.send(peer, Decline(message.capsule, message.slot, message.epoch, why, capacity))
+        word = Decline(message.capsule, message.slot, message.epoch, clip(why), capacity, proposed)
+        self._turn.send(peer, word)
 
     def proceed(self, peer: str, message: Proceed) -> None:
         """Those before us are out."""
@@ -122,11 +128,14 @@ class Candidates:
     def _propose(self, key: tuple[str, int], candidacy: Candidacy) -> None:
         if candidacy.proposed:
             return
-        candidacy.proposed = True
         summon = candidacy.summon
         self._turn.timers.cancel(("candidate", "rank", key[0], str(key[1])))
         if candidacy.copy is None:
             candidacy.copy = self._momentum.begin(candidacy.record, key[1], summon.cause)
+            if candidacy.copy.state == FAILURE:
+                self._give_up(key, candidacy, f"its copy failed: {candidacy.copy.why}")
+                return
+        candidacy.proposed = True
         self._turn.after(self._settings.candidacy_s, "candidate", "over", key[0], str(key[1]))
         self._turn.note(
             "election.proposed",
@@ -162,8 +171,10 @@ class Candidates:
         if peer not in candidacy.summon.electors:
             self._turn.count("vote_not_an_elector")
             return
-        if message.claim and message.claim.holder != self._turn.me:
+        if message.claim and message.claim.holder != self._turn.me and self._claims.lives(message.claim):
             self.withdraw(key, f"{self._members.name_of(message.claim.holder)} holds the slot")
+            return
+        if message.vote.epoch < candidacy.first_epoch:
             return
         candidacy.votes[peer] = message.vote
         epoch, who, acks = leader(candidacy.votes, candidacy.summon.electors)
@@ -171,7 +182,7 @@ class Candidates:
             return
         if who == self._turn.me:
             self._win(key, candidacy, epoch)
-        else:
+        elif self._members.usable(who):
             self.withdraw(key, f"{self._members.name_of(who)} won")
 
     def _win(self, key: tuple[str, int], candidacy: Candidacy, epoch: int) -> None:
@@ -192,20 +203,17 @@ class Candidates:
             electors=len(candidacy.summon.electors),
             gravity=candidacy.pull.gravity,
         )
-        boot = self._describe().node.boot
-        ready = copy.state == ACTIVE
-        gravity = candidacy.pull.gravity
         claim = Claim(
-            key[0],
-            candidacy.record.generation,
-            key[1],
-            self._turn.me,
-            boot,
-            0,
-            epoch,
-            gravity,
-            ready,
-            copy.cause,
+            capsule=key[0],
+            generation=candidacy.record.generation,
+            slot=key[1],
+            holder=self._turn.me,
+            boot=self._describe().node.boot,
+            sequence=0,  # the claims' own counter fills it in
+            epoch=epoch,
+            gravity=candidacy.pull.gravity,
+            ready=copy.state == ACTIVE,
+            cause=copy.cause,
         )
         self._claims.hold(claim)
         self._momentum.confirm(copy)
@@ -220,26 +228,38 @@ class Candidates:
             self.withdraw(key, f"{self._members.name_of(message.winner)} won")
 
     def withdraw(self, key: tuple[str, int], why: str) -> None:
-        """Give a candidacy up and cancel its copy."""
+        """Another one has the slot: give a candidacy up and cancel its copy."""
         candidacy = self._open.pop(key, None)
         self._cancel_timers(key)
         if candidacy and candidacy.copy and candidacy.copy.instance in self._momentum.copies:
             self._momentum.stop(candidacy.copy, why)
 
+    def _give_up(self, key: tuple[str, int], candidacy: Candidacy, why: str) -> None:
+        """Nobody else is known to have the slot: say so to whoever counts on this node."""
+        self.withdraw(key, why)
+        summon = candidacy.summon
+        if candidacy.proposed:
+            for elector in summon.electors:
+                self._turn.send(elector, Withdrawn(summon.capsule, summon.slot, summon.epoch))
+        self._decline(candidacy.convener, summon, why, candidacy.proposed)
+
     def copy_failed(self, copy: Copy, why: str) -> None:
-        """The copy of a candidacy is over: tell the convener, so that the next rank goes."""
+        """The copy of a candidacy is over."""
         key = (copy.name, copy.slot)
         candidacy = self._open.get(key)
         if candidacy and candidacy.copy is copy:
-            del self._open[key]
-            self._cancel_timers(key)
-            self._decline(candidacy.convener, candidacy.summon, f"its copy failed: {why}")
+            self._give_up(key, candidacy, f"its copy failed: {why}")
 
     def record_changed(self, name: str, generation: int) -> None:
         """A newer generation came: candidacies for the older one are void."""
         for key, candidacy in list(self._open.items()):
             if key[0] == name and candidacy.record.generation < generation:
-                self.withdraw(key, "a newer generation came")
+                self._give_up(key, candidacy, f"generation {generation} came")
+
+    def end_all(self, why: str) -> None:
+        """This node leaves: it is a candidate no more."""
+        for key, candidacy in list(self._open.items()):
+            self._give_up(key, candidacy, why)
 
     def due(self, what: str, capsule: str, slot: str) -> None:
         """A timer of this room fired."""
@@ -250,7 +270,7 @@ class Candidates:
         if what == "rank":
             self._propose(key, candidacy)
         elif what == "over":
-            self.withdraw(key, "no result was heard")
+            self._give_up(key, candidacy, "it heard no result")
 
     def _cancel_timers(self, key: tuple[str, int]) -> None:
         for what in ("rank", "over"):

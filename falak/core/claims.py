@@ -1,10 +1,10 @@
 """Who runs what: this node's own claims, and the directory it keeps as an elector of others' capsules.
 
 A claim lives as long as its holder's boot: it is never repeated, only delivered to the electors until enough
-of them acknowledged it, again when electors change, and ended the same way. It never elects anybody. Between
-two claims on one slot the greater stays (``standing``: a total order), and the other's holder is told until
-it lets go. A claim is taken only from its holder's own link, or from a fellow elector, and only for the boot
-that the holder lives in now; an old or repeated one changes nothing.
+of them acknowledged it, again when electors change or restart, and ended the same way. It never elects anybody.
+Between two claims on one slot the greater stays (``standing``: a total order), and the other's holder is told
+until it lets go. A claim is taken only from its holder's own link, or from a fellow elector, and only for the
+boot that the holder lives in now; an old or repeated one changes nothing.
 """
 
 from __future__ import annotations
@@ -12,23 +12,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
 from falak.core.membership import Membership
-from falak.core.model import Capacity, Claim
+from falak.core.model import Capacity, Claim, clip
 from falak.core.orbits import Orbits
 from falak.core.quorum import needed
 from falak.core.settings import Settings
 from falak.core.turn import Turn
 from falak.core.wire import Claimed, ClaimHeard, ClaimsAsked, ClaimsGiven, Outclaimed, Released
 
-RETRY_MAX_S = 5.0
-GIVEN_MAX = 4096
-"""Claims in one answer; who has more gives the first and is asked again at the next difference."""
+RETRY_MAX_S: Final = 5.0
+GIVEN_MAX: Final = 4096
+"""Claims in one question or answer; who has more speaks of the first and goes on at the next difference."""
+ENDED_MAX: Final = 4096
+"""Ended claims remembered of one holder, so that an old word of one does not bring it back; beyond it the
+oldest is forgotten (and would be set right by the holder's next heartbeat)."""
+LESSER_MAX: Final = 4096
+"""Holders of lesser claims that are told again until they let go; more are told once."""
 
 SlotKey = tuple[str, int]
+Changed = Callable[[str, Claim | None, str, bool], None]
 
 
 def standing(claim: Claim) -> tuple[int, int, int, str, int, int]:
@@ -55,8 +62,9 @@ class _Own:
 
 
 class Claims:
-    """The room. ``changed(capsule, reason, capsule_fault)`` is called when the directory's view of a capsule
-    changed; ``outclaimed(claim)`` when a claim of ours has to give way."""
+    """The room. ``changed(capsule, ended, reason, capsule_fault)`` is called when the directory's view of a
+    capsule changed (``ended``: the claim that is over, if that is why); ``outclaimed(claim)`` when a claim of
+    ours has to give way."""
 
     def __init__(
         self,
@@ -64,7 +72,7 @@ class Claims:
         settings: Settings,
         members: Membership,
         orbits: Orbits,
-        changed: Callable[[str, str, bool], None],
+        changed: Changed,
         outclaimed: Callable[[Claim], None],
         capacity: Callable[[], Capacity],
     ) -> None:
@@ -73,9 +81,21 @@ class Claims:
         self._own: dict[SlotKey, _Own] = {}
         self._directory: dict[str, dict[int, Claim]] = {}
         self._size = 0
-        self._latest: dict[tuple[str, str, int], tuple[int, int]] = {}
-        self._asked: dict[str, bytes] = {}
+        self._ended: dict[str, dict[SlotKey, int]] = {}
+        self._lesser: dict[tuple[str, str, int], int] = {}
+        self._asking: dict[str, bytes] = {}
+        self._answered: dict[str, bytes] = {}
+        self._summary: tuple[int, bytes] | None = None
         self._sequence = 0
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """What is kept here and its limit, by name."""
+        ended = max(map(len, self._ended.values()), default=0)
+        return {
+            "claims": (self._size, self._settings.claims_max),
+            "claims ended of one holder": (ended, ENDED_MAX),
+            "lesser claims": (len(self._lesser), LESSER_MAX),
+        }
 
     # --- the directory -----------------------------------------------------------------------------------
 
@@ -84,7 +104,7 @@ class Claims:
         record = self._orbits.get(capsule)
         generation = record.generation if record else 0
         claims = self._directory.get(capsule, {})
-        return [c for _, c in sorted(claims.items()) if c.generation >= generation and self._lives(c)]
+        return [c for _, c in sorted(claims.items()) if c.generation >= generation and self.lives(c)]
 
     def ready(self, capsule: str) -> tuple[Claim, ...]:
         """Claims that requests may be sent to."""
@@ -94,79 +114,110 @@ class Claims:
         """The live claim on a slot."""
         return next((claim for claim in self.live(capsule) if claim.slot == slot), None)
 
-    def _lives(self, claim: Claim) -> bool:
+    def lives(self, claim: Claim) -> bool:
+        """Whether the claim's holder is not suspect and lives in the boot that claimed."""
         return self._members.usable(claim.holder) and self._members.boot_of(claim.holder) == claim.boot
 
     def all(self) -> list[Claim]:
         """Everything in the directory here, by capsule and slot."""
         return [claim for _, slots in sorted(self._directory.items()) for _, claim in sorted(slots.items())]
 
+    def _known(self, capsule: str, slot: int) -> Claim | None:
+        return self._directory.get(capsule, {}).get(slot)
+
     def member_changed(self, peer: str, reason: str) -> None:
         """A holder became suspect (its claims protect nothing any more) or came back (``reason`` is empty)."""
         for capsule in sorted({claim.capsule for claim in self.all() if claim.holder == peer}):
-            self._changed(capsule, reason, False)
+            self._changed(capsule, None, reason, False)
 
     def learn(self, claim: Claim) -> bool:
-        """Take in a claim whose holder lives in that boot. Returns whether it is known and stands now."""
+        """Take in a claim whose holder lives in that boot. Returns whether it stands in the directory now."""
         if self._members.boot_of(claim.holder) != claim.boot:
             self._turn.count("claim_other_boot")
             return False
-        key = (claim.holder, claim.capsule, claim.slot)
-        boot, sequence = self._latest.get(key, (0, 0))
-        if boot == claim.boot and claim.sequence <= sequence:
+        known = self._known(claim.capsule, claim.slot)
+        ended = self._ended.get(claim.holder, {}).get((claim.capsule, claim.slot), 0)
+        same = known is not None and known.holder == claim.holder and known.boot == claim.boot
+        if claim.sequence <= ended or (known and same and claim.sequence <= known.sequence):
             self._turn.count("claim_repeated")
-            return self._directory.get(claim.capsule, {}).get(claim.slot) == claim
-        return self._settle(claim, key)
+            return known == claim
+        return self._settle(claim, known)
 
-    def _settle(self, claim: Claim, key: tuple[str, str, int]) -> bool:
-        slots = self._directory.setdefault(claim.capsule, {})
-        known = slots.get(claim.slot)
+    def _settle(self, claim: Claim, known: Claim | None) -> bool:
         if known is None and self._size >= self._settings.claims_max:
             self._turn.count("claims_full")
             return False
-        if known and known.holder != claim.holder and self._lives(known) and standing(known) > standing(claim):
-            self._tell_lesser(claim, known)  # and again at each of its tries, for it is not acknowledged
+        rival = known if known and known.holder != claim.holder and self.lives(known) else None
+        if rival and standing(rival) > standing(claim):
+            self._tell_lesser(claim, rival)
             return False
-        self._latest[key] = (claim.boot, claim.sequence)
-        slots[claim.slot] = claim
+        self._directory.setdefault(claim.capsule, {})[claim.slot] = claim
         self._size += known is None
-        if known and known.holder != claim.holder and self._lives(known):
-            self._tell_lesser(known, claim)
-        self._changed(claim.capsule, "", False)
+        if rival:
+            self._tell_lesser(rival, claim)
+        self._changed(claim.capsule, None, "", False)
         return True
 
     def _tell_lesser(self, lesser: Claim, greater: Claim) -> None:
         self._turn.count("claims_settled")
         if lesser.holder == self._turn.me:
             self._give_way(lesser, greater)
-        else:
-            self._turn.send(lesser.holder, Outclaimed(greater))
+            return
+        self._turn.send(lesser.holder, Outclaimed(greater))
+        key = (lesser.holder, lesser.capsule, lesser.slot)
+        if key in self._lesser or len(self._lesser) < LESSER_MAX:
+            self._lesser[key] = self._lesser.get(key, -1) + 1
+            wait = self._retry_s(self._lesser[key])
+            self._turn.after(wait, "claims", "lesser", lesser.capsule, str(lesser.slot), lesser.holder)
 
-    def outclaimed(self, message: Outclaimed) -> None:
+    def _tell_again(self, capsule: str, slot: int, holder: str) -> None:
+        greater = self._known(capsule, slot)
+        tries = self._lesser.get((holder, capsule, slot), 0)
+        if greater is None or greater.holder == holder or not self.lives(greater):
+            self._lesser.pop((holder, capsule, slot), None)
+            return
+        self._turn.send(holder, Outclaimed(greater))
+        self._lesser[(holder, capsule, slot)] = tries + 1
+        self._turn.after(self._retry_s(tries + 1), "claims", "lesser", capsule, str(slot), holder)
+
+    def _let_go(self, holder: str, capsule: str, slot: int) -> None:
+        if self._lesser.pop((holder, capsule, slot), None) is not None:
+            self._turn.timers.cancel(("claims", "lesser", capsule, str(slot), holder))
+
+    def _retry_s(self, tries: int) -> float:
+        return min(RETRY_MAX_S, self._settings.claim_retry_s * 2.0 ** min(tries, 10))
+
+    def outclaimed(self, peer: str, message: Outclaimed) -> None:
         """An elector says that a greater claim stands on a slot of ours."""
-        own = self._own.get((message.claim.capsule, message.claim.slot))
-        if own and own.ended is None and message.claim.holder != self._turn.me:
-            if standing(message.claim) > standing(own.claim):
-                self._give_way(own.claim, message.claim)
-            else:
-                self._turn.count("outclaimed_by_lesser")
+        greater = message.claim
+        own = self._own.get((greater.capsule, greater.slot))
+        if own is None:
+            ended = ((greater.capsule, greater.slot),)
+            self._turn.send(peer, ClaimsGiven((), ended, self._sequence))  # we let go: it did not hear of it
+        elif own.ended is not None:
+            self._turn.send(peer, self._word(own))
+        elif greater.holder != self._turn.me and standing(greater) > standing(own.claim):
+            self._give_way(own.claim, greater)
+        else:
+            self._turn.count("outclaimed_by_lesser")
 
     def _give_way(self, lesser: Claim, greater: Claim) -> None:
         own = self._own.get((lesser.capsule, lesser.slot))
         if own and own.ended is None:
             self._outclaimed(own.claim)
-        if self._directory.get(greater.capsule, {}).get(greater.slot) != greater:
+        if self._known(greater.capsule, greater.slot) != greater:
             self.learn(greater)
 
     def claimed(self, peer: str, message: Claimed) -> None:
-        """A holder tells us of its claim; acknowledged if it is ours to keep and was taken in or known."""
+        """A holder tells us of its claim; acknowledged if it was taken in or is known, or over already."""
         claim = message.claim
         if claim.holder != peer:
             self._turn.count("claim_foreign")
             return
-        self.learn(claim)
-        boot, sequence = self._latest.get((peer, claim.capsule, claim.slot), (0, 0))
-        if boot == claim.boot and sequence >= claim.sequence:
+        stands = self.learn(claim)
+        known = self._known(claim.capsule, claim.slot)
+        later = known and known.holder == peer and known.boot == claim.boot and known.sequence >= claim.sequence
+        if stands or later:
             self._turn.send(peer, ClaimHeard(claim.capsule, claim.slot, claim.sequence))
 
     def released(self, peer: str, message: Released) -> None:
@@ -176,13 +227,21 @@ class Claims:
             self._turn.count("claim_foreign")
             return
         self._turn.send(peer, ClaimHeard(claim.capsule, claim.slot, claim.sequence))
-        key = (peer, claim.capsule, claim.slot)
-        boot, sequence = self._latest.get(key, (0, 0))
-        if self._members.boot_of(peer) != claim.boot or (boot == claim.boot and sequence >= claim.sequence):
+        key = (claim.capsule, claim.slot)
+        known = self._known(*key)
+        newer = known and known.holder == peer and known.sequence > claim.sequence
+        if self._members.boot_of(peer) != claim.boot or newer:
             self._turn.count("claim_repeated")
             return
-        self._latest[key] = (claim.boot, claim.sequence)
+        self._let_go(peer, *key)
+        self._remember_end(claim)
         self._forget(claim.capsule, claim.slot, peer, message.reason, message.capsule_fault)
+
+    def _remember_end(self, claim: Claim) -> None:
+        ended, key = self._ended.setdefault(claim.holder, {}), (claim.capsule, claim.slot)
+        ended[key] = max(claim.sequence, ended.pop(key, 0))
+        if len(ended) > ENDED_MAX:
+            del ended[next(iter(ended))]
 
     def _forget(self, capsule: str, slot: int, holder: str, reason: str, capsule_fault: bool = False) -> None:
         slots = self._directory.get(capsule, {})
@@ -193,23 +252,31 @@ class Claims:
         self._size -= 1
         if not slots:
             del self._directory[capsule]
-        self._changed(capsule, reason, capsule_fault)
+        self._changed(capsule, known, reason, capsule_fault)
 
     def boot_ended(self, peer: str, boot: int) -> None:
-        """A member's run is over: what it claimed in it is void."""
+        """A member's run is over: what it claimed in it is void, and it forgot what it acknowledged."""
+        for own in self._own.values():
+            own.acked.discard(peer)
+        for memory in (self._asking, self._answered):
+            memory.pop(peer, None)
+        self._ended.pop(peer, None)
+        for holder, capsule, slot in [key for key in self._lesser if key[0] == peer]:
+            self._let_go(holder, capsule, slot)
         for claim in self.all():
             if claim.holder == peer and claim.boot == boot:
                 self._forget(claim.capsule, claim.slot, peer, f"{self._members.name_of(peer)} is gone")
-        self._asked.pop(peer, None)
-        gone = [key for key, (b, _) in self._latest.items() if key[0] == peer and b == boot]
-        for key in gone:
-            del self._latest[key]
 
     # --- own claims --------------------------------------------------------------------------------------
 
     def own(self) -> list[Claim]:
         """Claims this node holds, by capsule and slot."""
         return [own.claim for _, own in sorted(self._own.items()) if own.ended is None]
+
+    def holding(self, capsule: str, slot: int) -> Claim | None:
+        """This node's claim on a slot, if it holds it."""
+        own = self._own.get((capsule, slot))
+        return own.claim if own and own.ended is None else None
 
     def hold(self, claim: Claim) -> None:
         """Claim a slot this node won."""
@@ -226,8 +293,9 @@ class Claims:
         own = self._own.get((capsule, slot))
         if own and own.ended is None:
             claim = replace(own.claim, sequence=self._next(), ready=False)
+            self._deliver(_Own(claim, clip(reason), capsule_fault))
+            self._remember_end(claim)
             self._forget(capsule, slot, self._turn.me, reason, capsule_fault)
-            self._deliver(_Own(claim, reason, capsule_fault))
 
     def _next(self) -> int:
         self._sequence += 1
@@ -235,11 +303,12 @@ class Claims:
 
     def _deliver(self, own: _Own) -> None:
         key = (own.claim.capsule, own.claim.slot)
-        self._own[key] = own
+        self._own[key], self._summary = own, None
         electors = self._orbits.electors_of(own.claim.capsule)
-        entered = self._directory.get(key[0], {}).get(key[1]) == own.claim
-        if own.ended is None and self._turn.me in electors and not entered:
+        if own.ended is None and self._turn.me in electors and self._known(*key) != own.claim:
             self.learn(own.claim)
+            if self._own.get(key) is not own:
+                return  # a greater claim stands there: this one is over already
         own.acked.add(self._turn.me)
         for elector in electors:
             if elector not in own.acked:
@@ -252,14 +321,15 @@ class Claims:
         return Released(own.claim, own.ended, own.capsule_fault)
 
     def _rest_or_retry(self, key: SlotKey, own: _Own, electors: tuple[str, ...]) -> None:
+        if self._own.get(key) is not own:
+            return
         timer = ("claims", "again", key[0], str(key[1]))
-        if len(own.acked.intersection(electors)) >= min(needed(len(electors)), len(electors)):
+        if len(own.acked.intersection(electors)) >= needed(len(electors)):
             if own.ended is not None:
-                self._own.pop(key, None)
+                del self._own[key]
             self._turn.timers.cancel(timer)
         else:
-            wait = min(RETRY_MAX_S, self._settings.claim_retry_s * 2.0 ** min(own.tries, 10))
-            self._turn.after(wait, *timer)
+            self._turn.after(self._retry_s(own.tries), *timer)
 
     def heard(self, peer: str, message: ClaimHeard) -> None:
         """An elector acknowledged a word of ours."""
@@ -269,10 +339,13 @@ class Claims:
             own.acked.add(peer)
             self._rest_or_retry(key, own, self._orbits.electors_of(message.capsule))
 
-    def due(self, capsule: str, slot: str) -> None:
-        """Not enough electors acknowledged in time: tell the others again."""
-        key = (capsule, int(slot))
-        own = self._own.get(key)
+    def due(self, what: str, capsule: str, slot: str, holder: str = "") -> None:
+        """A timer of this room fired: not enough electors acknowledged a word of ours, or a holder that was
+        told of a greater claim did not let go."""
+        if what == "lesser":
+            self._tell_again(capsule, int(slot), holder)
+            return
+        own = self._own.get((capsule, int(slot)))
         if own:
             own.tries += 1
             self._deliver(own)
@@ -283,37 +356,54 @@ class Claims:
             own.tries = 0
             self._deliver(own)
 
+    def met(self, peer: str) -> None:
+        """A link with a member is new: it is told what it has not acknowledged."""
+        for _, own in sorted(self._own.items()):
+            if peer not in own.acked and peer in self._orbits.electors_of(own.claim.capsule):
+                self._turn.send(peer, self._word(own))
+
     # --- repair ------------------------------------------------------------------------------------------
 
     def summary(self) -> tuple[int, bytes]:
         """Number and digest of our claims, for the heartbeat."""
-        own = self.own()
-        return len(own), digest_of(own)
+        if self._summary is None:
+            own = self.own()
+            self._summary = (len(own), digest_of(own))
+        return self._summary
 
     def compare(self, peer: str, count: int, digest: bytes) -> None:
-        """A heartbeat told us a holder's digest: ask it if ours differs, once for each new digest."""
-        if digest == self._asked.get(peer):
+        """A heartbeat told us a holder's digest: where ours differs, ask it, until it has answered for this
+        digest. (In a larger cell ours differs always, for we are not the elector of everything it runs.)"""
+        if digest == self._answered.get(peer):
             return
         known = [claim for claim in self.all() if claim.holder == peer]
         if len(known) != count or digest_of(known) != digest:
-            self._asked[peer] = digest
+            self._asking[peer] = digest
             self._turn.count("claims_asked")
-            self._turn.send(peer, ClaimsAsked())
+            self._turn.send(peer, ClaimsAsked(tuple((c.capsule, c.slot) for c in known[:GIVEN_MAX])))
 
     def asked(self, peer: str, message: ClaimsAsked) -> None:
-        """A member wants our claims, or all we know of one capsule."""
-        claims = self.live(message.capsule) if message.capsule else self.own()
-        if not message.capsule:
-            claims = [c for c in claims if peer in self._orbits.electors_of(c.capsule)]
-        self._turn.send(peer, ClaimsGiven(tuple(claims[:GIVEN_MAX])))
+        """A member wants our claims that it is an elector of, and to know which of those it names are over."""
+        named = set(message.known)
+        own = self.own()
+        held = {(claim.capsule, claim.slot) for claim in own}
+        claims = [
+            claim
+            for claim in own
+            if (claim.capsule, claim.slot) in named or peer in self._orbits.electors_of(claim.capsule)
+        ]
+        ended = tuple(key for key in message.known if key not in held)
+        self._turn.send(peer, ClaimsGiven(tuple(claims[:GIVEN_MAX]), ended, self._sequence))
 
     def given(self, peer: str, message: ClaimsGiven) -> None:
-        """A holder's own claims: what it does not name any more is over."""
-        named = {(claim.capsule, claim.slot) for claim in message.claims}
+        """A holder's own word of its claims; a later one that we heard already stands."""
+        if peer in self._asking:
+            self._answered[peer] = self._asking.pop(peer)
         for claim in message.claims:
             if claim.holder == peer:
                 self.learn(claim)
-        if len(message.claims) < GIVEN_MAX:
-            for claim in self.all():
-                if claim.holder == peer and (claim.capsule, claim.slot) not in named:
-                    self._forget(claim.capsule, claim.slot, peer, "its holder does not claim it any more")
+        for capsule, slot in message.ended:
+            self._let_go(peer, capsule, slot)
+            known = self._known(capsule, slot)
+            if known and known.holder == peer and known.sequence <= message.sequence:
+                self._forget(capsule, slot, peer, "its holder does not claim it any more")

@@ -163,9 +163,11 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """The node serves from now on (``why`` empty), or no peer answered in time; it goes on trying."""
+    """The node serves from now on (``why`` empty), or no peer answered in time; it goes on trying. ``refused``:
+    a peer answered, and will not have this node."""
 
     why: str = ""
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

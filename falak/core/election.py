@@ -19,7 +19,7 @@ from falak.core.artifacts import Artifacts
 from falak.core.calls import Calls
 from falak.core.candidacy import Candidates
 from falak.core.claims import Claims
-from falak.core.convening import Convening
+from falak.core.convening import Convening, Ranking
 from falak.core.delays import Delays
 from falak.core.gravity import View, Weights, refusal, weigh
 from falak.core.membership import Membership
@@ -79,40 +79,50 @@ class Election:
             starts_left=self._momentum.starts_left(),
         )
 
-    def _estimate(self, record: Record, peer: str, caller: str) -> View | None:
-        profile = self._members.profile_of(peer)
-        if profile is None or not self._members.usable(peer):
-            return None
+    def _estimate(self, record: Record, peer: str, profile: Profile, caller: str) -> View:
         if peer == self._turn.me:
             view = self.look_at_self(record, profile)
         else:
             keeper = peer in self._orbits.keepers_of(record.name)
-            view = View(profile=profile, artifact=2 if keeper else 0, copies=profile.claims)
+            failures = profile.failures_milli / 1000
+            view = View(profile, artifact=2 if keeper else 0, failures=failures, copies=profile.claims)
         return replace(view, rtt_s=0.0 if peer == caller else self._members.rtt_s(peer))
 
-    def rank(self, record: Record, caller: str, out: frozenset[str]) -> list[str]:
-        """Candidates for a capsule, the strongest by estimated gravity first; ties go by a hash of capsule
-        and node, so that equal nodes share. At most ``candidates_all`` in a small cell, else
-        ``candidates_max`` by two random choices each among the best tenth."""
+    def rank(self, record: Record, caller: str, out: frozenset[str]) -> Ranking:
+        """Candidates for a capsule, the strongest by estimated gravity first; ties go by a hash of capsule and
+        node, so that equal nodes share. At most ``candidates_all`` in a small cell, else ``candidates_max`` by
+        two random choices each among the best tenth."""
         estimates: list[tuple[int, int, str]] = []
+        refusals: dict[str, str] = {}
         for peer in self._members.present():
-            view = None if peer in out else self._estimate(record, peer, caller)
-            if view is not None and not refusal(record, view):
+            profile = self._members.profile_of(peer)
+            if peer in out or profile is None:
+                continue
+            if not self._members.reachable(peer):
+                refusals[peer] = "it cannot be reached"
+                continue
+            view = self._estimate(record, peer, profile, caller)
+            refusals[peer] = refusal(record, view)
+            if not refusals[peer]:
                 pull = weigh(record, view, self._weights)
                 estimates.append((-pull.gravity, weight(record.name, peer), peer))
         estimates.sort()
-        if len(self._members.present()) <= self._settings.candidates_all:
-            return [peer for _, _, peer in estimates]
-        best = estimates[: max(BEST_MIN, round(len(estimates) * BEST_SHARE))]
+        if len(self._members.present()) > self._settings.candidates_all:
+            estimates = self._draw(estimates[: max(BEST_MIN, round(len(estimates) * BEST_SHARE))])
+        candidates = tuple((peer, -lightness) for lightness, _, peer in estimates)
+        return Ranking(candidates, {peer: why for peer, why in refusals.items() if why})
+
+    def _draw(self, best: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
         chosen: list[tuple[int, int, str]] = []
         while best and len(chosen) < self._settings.candidates_max:
             pair = [self._turn.rng.randrange(len(best)), self._turn.rng.randrange(len(best))]
             chosen.append(best.pop(min(pair)))
-        return [peer for _, _, peer in chosen]
+        return chosen
 
     def sizes(self) -> dict[str, tuple[int, int]]:
-        """What is waiting here and its limit, by name: for status and for invariants."""
-        return self.calls.sizes() | self.convening.sizes() | self.candidates.sizes()
+        """What is waiting or kept here and its limit, by name."""
+        rooms = (self.calls, self.convening, self.candidates, self.voting)
+        return {name: size for room in rooms for name, size in room.sizes().items()}
 
     # --- joints ------------------------------------------------------------------------------------------
 
@@ -136,24 +146,33 @@ class Election:
         self._end_copies(claim.capsule, claim.slot, "another node holds the slot")
 
     def record_changed(self, name: str, generation: int) -> None:
-        """A newer generation came: copies of older ones end, the next request elects anew."""
+        """A newer generation came: copies of older ones end, and whoever waits is seen to anew."""
         self.candidates.record_changed(name, generation)
-        for copy in self._momentum.serving(name):
+        for copy in self._momentum.won(name):
             if copy.record.generation < generation:
                 self._end_copies(name, copy.slot, f"generation {generation} replaced it")
+        self.voting.look_again()
+        self.convening.record_changed(name, generation)
+
+    def directory_changed(self, name: str, ended: Claim | None, reason: str, capsule_fault: bool) -> None:
+        """What is known of a capsule's claims changed."""
+        if ended:
+            self.voting.claim_ended(ended)
+        self.convening.directory_changed(name, ended, reason, capsule_fault)
 
     def end_all(self, why: str) -> None:
-        """Every copy here ends (the node leaves)."""
+        """Every candidacy and copy here ends (the node leaves)."""
+        self.candidates.end_all(why)
         for name in sorted(self._momentum.running()):
-            for copy in self._momentum.serving(name):
+            for copy in self._momentum.won(name):
                 self._end_copies(name, copy.slot, why)
 
     def _end_copies(self, name: str, slot: int, why: str) -> None:
-        self._claims.release(name, slot, why)
-        ending = [copy for copy in self._momentum.serving(name) if copy.slot == slot]
+        ending = [copy for copy in self._momentum.won(name) if copy.slot == slot]
         for copy in ending:
-            copy.confirmed = False
+            copy.ending = True
+        self._claims.release(name, slot, why)
         self.calls.local_changed(name)
         for copy in ending:
-            copy.confirmed = True
-            self._momentum.stop(copy, why)
+            if copy.instance in self._momentum.copies:
+                self._momentum.stop(copy, why)

@@ -7,9 +7,21 @@ Sizes are bytes, CPU is in thousandths of a core, gravity in 1/1,000,000.
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+
+from falak.core.settings import EPOCH_MAX, GRAVITY_ONE
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""A whole number on the wire. What lies outside its bounds, here and below, is no message at all."""
+Epoch = Annotated[int, msgspec.Meta(ge=0, le=EPOCH_MAX)]
+Gravity = Annotated[int, msgspec.Meta(ge=0, le=GRAVITY_ONE)]
+"""Gravity in 1/1,000,000."""
+Word = Annotated[str, msgspec.Meta(max_length=300)]
+"""An id, a name, a key, a host, a cause."""
+Text = Annotated[str, msgspec.Meta(max_length=4096)]
+"""For people; see ``clip``."""
 
 ALIVE: Final = "alive"
 SUSPECT: Final = "suspect"
@@ -24,44 +36,46 @@ class Value(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Identity(Value, frozen=True):
     """Who a node is for one run: ``id`` is its PeerId, ``boot`` a random number of this start."""
 
-    id: str
-    name: str
-    boot: int
-    cluster: str = "main"
-    zone: str = ""
+    id: Word
+    name: Word
+    boot: Count
+    cluster: Word = "main"
+    zone: Word = ""
 
 
 class Capacity(Value, frozen=True):
     """What a node has and what is left of it, reservations counted; ``load`` is in thousandths of its cores."""
 
-    cpu_millis: int = 0
-    memory_bytes: int = 0
-    free_cpu_millis: int = 0
-    free_memory_bytes: int = 0
-    load_millis: int = 0
+    cpu_millis: Count = 0
+    memory_bytes: Count = 0
+    free_cpu_millis: Count = 0
+    free_memory_bytes: Count = 0
+    load_millis: Count = 0
 
 
 class Profile(Value, frozen=True):
-    """What a node says of itself in a hello and in every heartbeat. At most 1 KiB encoded."""
+    """What a node says of itself in a hello and in every heartbeat. At most 1 KiB encoded. ``failures_milli``:
+    what weighs against it for every capsule, copies that failed by its own fault, faded, in thousandths."""
 
     node: Identity
-    incarnation: int
+    incarnation: Count
     addresses: tuple[str, ...] = ()
     orbits: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
-    arch: str = ""
+    arch: Word = ""
     runtimes: tuple[str, ...] = ()
     capacity: Capacity = Capacity()
     draining: bool = False
-    claims: int = 0
+    claims: Count = 0
     claims_digest: bytes = b""
+    failures_milli: Count = 0
 
 
 class Artifact(Value, frozen=True):
     """A blob a capsule needs: sha256 as hex, its size, and what it is."""
 
     digest: str
-    size_bytes: int
+    size_bytes: Count
     media_type: str
 
 
@@ -75,16 +89,16 @@ class Route(Value, frozen=True):
 class Resources(Value, frozen=True):
     """What a running copy needs; 0 means undeclared."""
 
-    cpu_millis: int = 0
-    memory_bytes: int = 0
+    cpu_millis: Count = 0
+    memory_bytes: Count = 0
 
 
 class Limits(Value, frozen=True):
     """What one request may use: linear memory, CPU time, wall time."""
 
-    memory_bytes: int = 128 * 1024 * 1024
-    cpu_ms: int = 10_000
-    wall_ms: int = 30_000
+    memory_bytes: Count = 128 * 1024 * 1024
+    cpu_ms: Count = 10_000
+    wall_ms: Count = 30_000
 
 
 class Wishes(Value, frozen=True):
@@ -102,7 +116,7 @@ class Record(Value, frozen=True):
     """A capsule as it orbits. At most 16 KiB encoded and signed; secrets are never in it."""
 
     name: str
-    generation: int
+    generation: Count
     version: str
     orbit: str
     kind: str = "function"
@@ -114,7 +128,7 @@ class Record(Value, frozen=True):
     wishes: Wishes = Wishes()
     env: tuple[tuple[str, str], ...] = ()
     outgoing: tuple[str, ...] = ()
-    ttl_s: int = 300
+    ttl_s: Count = 300
     keep: bool = True
 
 
@@ -135,23 +149,23 @@ class Claim(Value, frozen=True):
     """ "I run this capsule in this slot", as its holder says it. ``sequence`` rises with every word of the
     holder about it; ``ready`` is false while the copy starts."""
 
-    capsule: str
-    generation: int
-    slot: int
-    holder: str
-    boot: int
-    sequence: int
-    epoch: int
-    gravity: int
+    capsule: Word
+    generation: Count
+    slot: Count
+    holder: Word
+    boot: Count
+    sequence: Count
+    epoch: Epoch
+    gravity: Gravity
     ready: bool
-    cause: str = ""
+    cause: Word = ""
 
 
 class Vote(Value, frozen=True):
     """What an elector last said of a slot: the epoch it voted in and whom it leads there ("" for nobody)."""
 
-    epoch: int = 0
-    leader: str = ""
+    epoch: Epoch = 0
+    leader: Word = ""
 
 
 def content_of(record: Record) -> Record:
@@ -165,11 +179,19 @@ def encode_record(record: Record) -> bytes:
 
 
 _RECORD = msgspec.msgpack.Decoder(Record)
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are not what they should be: malformed or of another type, text that is
+not UTF-8, nesting without end."""
 
 
 def decode_record(data: bytes) -> Record:
-    """The inverse of ``encode_record``. Raises ``msgspec.ValidationError`` or ``msgspec.DecodeError``."""
+    """The inverse of ``encode_record``. Raises one of ``UNREADABLE``."""
     return _RECORD.decode(data)
+
+
+def clip(text: str) -> str:
+    """What is said to people, short enough to cross the wire."""
+    return text if len(text) <= 1000 else text[:997] + "..."
 
 
 def slot_key(capsule: str, slot: int) -> str:

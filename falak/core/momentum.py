@@ -51,7 +51,7 @@ class Holder(Protocol):
 @dataclass(slots=True)
 class Copy:
     """One instance of a capsule on this node. ``confirmed``: its election was won. ``queued``: it waits for
-    its artifact to be fetched or prepared."""
+    its artifact to be fetched or prepared. ``ending``: it gets no more requests. ``why``: what ended it."""
 
     instance: int
     record: Record
@@ -61,7 +61,9 @@ class Copy:
     state: str = START
     confirmed: bool = False
     queued: bool = False
+    ending: bool = False
     load_s: float = 0.0
+    why: str = ""
     history: list[str] = field(default_factory=list)
 
     @property
@@ -80,17 +82,22 @@ class Momentum:
         self._holder = holder
         self.copies: dict[int, Copy] = {}
         self.failures = Failures(settings.failures_halflife_s)
+        self._reserved = (0, 0)
         self._next = 0
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Copies that start at once and their limit."""
+        return {"copies starting": (self._settings.starts_max - self.starts_left(), self._settings.starts_max)}
 
     # --- what others ask ---------------------------------------------------------------------------------
 
-    def of(self, name: str) -> list[Copy]:
-        """Copies of a capsule that are active here, won or not."""
-        return [c for c in self.copies.values() if c.name == name and c.state == ACTIVE]
+    def won(self, name: str) -> list[Copy]:
+        """Copies of a capsule whose election was won, starting ones included."""
+        return [c for c in self.copies.values() if c.name == name and c.confirmed]
 
     def serving(self, name: str) -> list[Copy]:
         """Copies of a capsule that requests may be sent to."""
-        return [c for c in self.of(name) if c.confirmed]
+        return [c for c in self.won(name) if c.state == ACTIVE and not c.ending]
 
     def running(self) -> frozenset[str]:
         """Names of the capsules with a copy here, starting ones included."""
@@ -98,8 +105,7 @@ class Momentum:
 
     def reserved(self) -> tuple[int, int]:
         """CPU (thousandths of a core) and memory (bytes) that the copies here declared."""
-        needs = [copy.record.resources for copy in self.copies.values()]
-        return sum(n.cpu_millis for n in needs), sum(n.memory_bytes for n in needs)
+        return self._reserved
 
     def starts_left(self) -> int:
         """Copies that may begin to start now."""
@@ -108,10 +114,12 @@ class Momentum:
     # --- what the election tells -------------------------------------------------------------------------
 
     def begin(self, record: Record, slot: int, cause: str) -> Copy:
-        """Start a copy, before the election is won (what it needs is reserved from now on)."""
+        """Start a copy, before the election is won (what it needs is reserved from now on). It may be in
+        ``FAILURE`` at once, where what it needs cannot be had; then ``Holder`` was told already."""
         self._next += 1
         copy = Copy(self._next, record, slot, cause, self._turn.now)
         self.copies[copy.instance] = copy
+        self._reserve(record, 1)
         self._turn.after(self._settings.start_s, "momentum", "start", str(copy.instance))
         if self._is_prepared(record):
             self._turn.do(Start(copy.instance, record))
@@ -120,6 +128,10 @@ class Momentum:
             self._turn.count("start_unprepared")
             self._orbits.fetch_for_start(record)
         return copy
+
+    def _reserve(self, record: Record, sign: int) -> None:
+        need, (cpu, memory) = record.resources, self._reserved
+        self._reserved = (cpu + sign * need.cpu_millis, memory + sign * need.memory_bytes)
 
     def _is_prepared(self, record: Record) -> bool:
         return all(self._artifacts.level(a.digest) >= PREPARED for a in record.artifacts)
@@ -141,7 +153,8 @@ class Momentum:
             self._turn.do(Stop(copy.instance, why))
 
     def _close(self, copy: Copy) -> None:
-        self.copies.pop(copy.instance, None)
+        if self.copies.pop(copy.instance, None):
+            self._reserve(copy.record, -1)
         self._turn.timers.cancel(("momentum", "start", str(copy.instance)))
 
     # --- what happened -----------------------------------------------------------------------------------
@@ -191,11 +204,13 @@ class Momentum:
         """A copy did not start in time."""
         copy = self.copies.get(int(instance))
         if copy and copy.state == START:
-            self._turn.do(Stop(copy.instance, "start deadline"))
+            if not copy.queued:
+                self._turn.do(Stop(copy.instance, "start deadline"))
             self._fail(copy, f"it did not start within {self._settings.start_s:g} s", False)
 
     def _fail(self, copy: Copy, why: str, capsule_fault: bool) -> None:
         self._go(copy, FAILURE, why)
+        copy.why = why
         self._close(copy)
         self.failures.add(copy.name, self._turn.now)
         if not capsule_fault:

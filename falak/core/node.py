@@ -24,6 +24,7 @@ from falak.core.claims import Claims
 from falak.core.effects import Effect, Retry
 from falak.core.election import Election
 from falak.core.gravity import Weights
+from falak.core.joining import Joining
 from falak.core.membership import Membership
 from falak.core.model import Capacity, Claim, Identity, Profile
 from falak.core.momentum import Copy, Momentum
@@ -54,6 +55,7 @@ class Node:
         self._capacity = Capacity()
         self._draining = False
         self.members = Membership(self.turn, settings, self.profile, self)
+        self.joining = Joining(self.turn, settings, self.members, self.profile, self)
         self.artifacts = Artifacts(self.turn, settings, self._artifact_changed)
         self.orbits = Orbits(
             self.turn, settings, self.members, self.artifacts, place.orbits, self._record_changed
@@ -90,6 +92,7 @@ class Node:
         """Take in one event. Returns what is to be done, in order."""
         self.turn.now = now
         self.turn.effects = []
+        self.turn.own.clear()
         self._on_event[type(event)](event)
         self._drain(now)
         return self.turn.effects
@@ -143,7 +146,13 @@ class Node:
             self._draining,
             count,
             digest,
+            round(1000 * self.momentum.failure_weight("")),
         )
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Everything here that could grow, and its limit, by name."""
+        rooms = (self.members, self.orbits, self.publishing, self.claims, self.momentum, self.election)
+        return {name: size for room in rooms for name, size in room.sizes().items()}
 
     # --- joints between rooms ----------------------------------------------------------------------------
 
@@ -158,6 +167,10 @@ class Node:
         self.election.calls.member_changed(peer)
         self.election.convening.member_suspended(peer)
 
+    def member_unlinked(self, peer: str) -> None:
+        """See ``membership.Watcher``."""
+        self.election.calls.member_changed(peer)
+
     def boot_ended(self, peer: str, boot: int) -> None:
         """See ``membership.Watcher``."""
         self.claims.boot_ended(peer, boot)
@@ -171,15 +184,18 @@ class Node:
         self.claims.members_changed()
         self.publishing.progressed()
 
-    def greeted(self, peer: str, joining: bool) -> None:
-        """See ``membership.Watcher``."""
-        profile = self.members.profile_of(peer)
-        if joining and profile:
-            self.orbits.first_sync(peer, profile)
-            self.members.first_sync_done(peer)
+    def met(self, peer: str) -> None:
+        """See ``joining.Host``."""
+        self.claims.met(peer)
+        self.election.calls.met(peer)
+
+    def first_sync(self, peer: str, profile: Profile) -> None:
+        """See ``joining.Host``."""
+        self.orbits.first_sync(peer, profile)
 
     def joined(self) -> None:
-        """See ``membership.Watcher``."""
+        """See ``joining.Host``."""
+        self.election.voting.look_again()
         self.election.calls.joined()
         self.publishing.joined()
 
@@ -196,13 +212,14 @@ class Node:
         self.momentum.artifact_changed(digest, why, capsule_fault)
         self.publishing.progressed()
 
-    def _record_changed(self, name: str, generation: int, first: bool) -> None:
-        if first and generation == 1:
+    def _record_changed(self, name: str, generation: int, born: bool) -> None:
+        if born:
             self.election.convening.saw_birth(name)
         self.election.record_changed(name, generation)
+        self.publishing.record_changed(name)
 
-    def _directory_changed(self, name: str, reason: str, capsule_fault: bool) -> None:
-        self.election.convening.directory_changed(name, reason, capsule_fault)
+    def _directory_changed(self, name: str, ended: Claim | None, reason: str, capsule_fault: bool) -> None:
+        self.election.directory_changed(name, ended, reason, capsule_fault)
 
     def _give_way(self, claim: Claim) -> None:
         self.election.give_way(claim)
@@ -215,15 +232,15 @@ class Node:
         return {
             ev.Begin: self._begin,
             ev.Tick: lambda e: None,
-            ev.LinkUp: members.link_up,
-            ev.LinkDown: members.link_down,
-            ev.DialFailed: members.dial_failed,
+            ev.LinkUp: self._link_up,
+            ev.LinkDown: self._link_down,
+            ev.DialFailed: self._dial_failed,
             ev.PeerSilent: lambda e: members.silent(e.peer, True),
             ev.PeerBack: lambda e: members.silent(e.peer, False),
             ev.Received: lambda e: self._message(e.peer, e.message),
             ev.Undelivered: lambda e: self.turn.count("undelivered"),
             ev.Wanted: self._wanted,
-            ev.Forgone: lambda e: calls.forgone(e.key),
+            ev.Forgone: self._forgone,
             ev.NotHere: lambda e: calls.not_here(e.capsule, e.peer),
             ev.Unreachable: lambda e: members.unreachable(e.peer),
             ev.Answered: calls.answered,
@@ -244,7 +261,20 @@ class Node:
         self.members.begin(event)
         self.orbits.begin(event.kept)
         if event.incarnation > 1 and event.contacts:
-            self.election.voting.silent_until = self.turn.now + self.settings.vote_silence_s
+            self.election.voting.begin_silence()
+        self.joining.begin(event)
+
+    def _link_up(self, event: ev.LinkUp) -> None:
+        self.members.link_up(event)
+        self.joining.link_up(event)
+
+    def _link_down(self, event: ev.LinkDown) -> None:
+        self.joining.link_down(event)
+        self.members.link_down(event)
+
+    def _dial_failed(self, event: ev.DialFailed) -> None:
+        self.members.dial_failed(event)
+        self.joining.dial_failed(event)
 
     def _wanted(self, event: ev.Wanted) -> None:
         if event.key.startswith("host/"):
@@ -253,6 +283,12 @@ class Node:
             self.turn.do(Retry(event.key))
         else:
             self.election.calls.wanted(event.key)
+
+    def _forgone(self, event: ev.Forgone) -> None:
+        if event.key.startswith("host/"):
+            self.publishing.forgone(event.key)
+        else:
+            self.election.calls.forgone(event.key)
 
     def _persisted(self, event: ev.Persisted) -> None:
         self.orbits.persisted(event)
@@ -272,14 +308,15 @@ class Node:
         self._on_message[type(message)](peer, message)
 
     def _message_table(self) -> dict[type[wire.Message], Callable[[str, Any], None]]:
-        members, orbits, publishing, claims = self.members, self.orbits, self.publishing, self.claims
+        members, joining = self.members, self.joining
+        orbits, publishing, claims = self.orbits, self.publishing, self.claims
         calls, voting = self.election.calls, self.election.voting
         convening, candidates = self.election.convening, self.election.candidates
         return {
-            wire.Hello: members.hello,
-            wire.HelloRefused: members.hello_refused,
-            wire.Welcome: members.welcome,
-            wire.Introduced: lambda p, m: members.introduced(m),
+            wire.Hello: joining.hello,
+            wire.HelloRefused: joining.hello_refused,
+            wire.Welcome: joining.welcome,
+            wire.Introduced: lambda p, m: joining.introduced(m),
             wire.Heartbeat: self._heartbeat,
             wire.Goodbye: members.goodbye,
             wire.Ping: members.ping,
@@ -296,17 +333,18 @@ class Node:
             wire.Holders: calls.holders,
             wire.Unknown: calls.unknown,
             wire.Refused: calls.refused,
-            wire.Look: voting.looked,
+            wire.Look: convening.looked,
             wire.Saw: convening.saw,
             wire.Summon: candidates.summoned,
             wire.Decline: convening.declined,
             wire.Proceed: candidates.proceed,
             wire.Propose: voting.proposed,
+            wire.Withdrawn: voting.withdrawn,
             wire.Voted: self._voted,
             wire.Won: candidates.announced,
             wire.Claimed: claims.claimed,
             wire.Released: claims.released,
-            wire.Outclaimed: lambda p, m: claims.outclaimed(m),
+            wire.Outclaimed: claims.outclaimed,
             wire.ClaimHeard: claims.heard,
             wire.ClaimsAsked: claims.asked,
             wire.ClaimsGiven: claims.given,
@@ -326,10 +364,12 @@ class Node:
     def _timer_table(self) -> dict[str, Callable[..., None]]:
         return {
             "member": lambda what, peer="": self.members.due(what, peer),
+            "joining": lambda what, peer="": self.joining.due(what, peer),
             "orbits": lambda what: self.orbits.due(),
             "publish": self.publishing.due,
-            "claims": lambda what, capsule, slot: self.claims.due(capsule, slot),
+            "claims": self.claims.due,
             "momentum": lambda what, instance: self.momentum.due(instance),
+            "voting": lambda what: self.election.voting.look_again(),
             "calls": self.election.calls.due,
             "convene": self.election.convening.due,
             "candidate": self.election.candidates.due,

@@ -18,7 +18,7 @@ from falak.core.artifacts import HERE, Artifacts
 from falak.core.effects import Persist, SetRoutes, Subscribe
 from falak.core.events import Persisted
 from falak.core.membership import Membership
-from falak.core.model import Profile, Record, SignedRecord, decode_record
+from falak.core.model import UNREADABLE, Profile, Record, SignedRecord, clip, decode_record
 from falak.core.rendezvous import electors, keepers
 from falak.core.settings import GOSSIP_MAX_BYTES, MESSAGE_MAX_BYTES, STEP_SLOTS_MAX, Settings
 from falak.core.turn import Turn
@@ -50,7 +50,8 @@ def default_host(name: str) -> str:
 
 class Orbits:
     """The room of records. ``watched`` are the orbits whose records are kept and whose capsules this node
-    is a candidate for; ``changed(name, generation, first)`` is called for every record taken in."""
+    is a candidate for; ``changed(name, generation, born)`` is called for every record taken in (``born``: it
+    is the first of its name, and just published)."""
 
     def __init__(
         self,
@@ -69,13 +70,24 @@ class Orbits:
         self._keeping: dict[str, set[str]] = {}
         self._recheck: deque[str] = deque()
         self._routes: tuple[tuple[str, str, str], ...] = ()
+        self._routes_outdated = False
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """What is kept here and its limit, by name."""
+        settings = self._settings
+        return {
+            "records": (len(self.records), settings.records_max),
+            "hosts": (len(self.hosts), settings.hosts_max),
+            "records others wait for": (len(self._keeping), settings.records_max),
+        }
 
     def begin(self, kept: tuple[SignedRecord, ...]) -> None:
         """Subscribe to the watched orbits and take up what the disk kept."""
         for orbit in self.watched:
             self._turn.do(Subscribe(self.topic(orbit)))
         for signed in kept:
-            self.accept(signed, stored=True)
+            self._take_in(signed, stored=True)
+        self._rebuild_routes()
 
     @staticmethod
     def topic(orbit: str) -> str:
@@ -97,11 +109,17 @@ class Orbits:
 
     # --- taking in records -------------------------------------------------------------------------------
 
-    def accept(self, signed: SignedRecord, stored: bool = False) -> Held | None:
-        """Take in a verified record. Returns it where it is now the newest known (also if it was already)."""
+    def accept(self, signed: SignedRecord, announced: bool = False) -> Held | None:
+        """Take in a verified record (``announced``: as news, not out of a memory). Returns it where it is now
+        the newest known, also if it was already."""
+        held = self._take_in(signed, announced=announced)
+        self._rebuild_routes()
+        return held
+
+    def _take_in(self, signed: SignedRecord, stored: bool = False, announced: bool = False) -> Held | None:
         try:
             record = decode_record(signed.data)
-        except (msgspec.DecodeError, msgspec.ValidationError):
+        except UNREADABLE:
             self._turn.count("record_unreadable")
             return None
         known = self.records.get(record.name)
@@ -117,9 +135,9 @@ class Orbits:
             return None
         held = self.records[record.name] = Held(record, signed, digest, stored)
         self._announce_change(record, signed, known)
+        self._routes_outdated = True
         self._see_to(record.name)
-        self._rebuild_routes()
-        self._changed(record.name, record.generation, known is None)
+        self._changed(record.name, record.generation, announced and known is None and record.generation == 1)
         return held
 
     def _announce_change(self, record: Record, signed: SignedRecord, known: Held | None) -> None:
@@ -133,15 +151,20 @@ class Orbits:
         )
 
     def announced(self, message: Announce) -> None:
-        """A record came by gossip, or from a member that thinks we should have it."""
-        self.accept(message.record)
+        """A record was published."""
+        self.accept(message.record, announced=True)
 
     def synced(self, message: Records) -> None:
-        """Records of a first sync."""
+        """Records from a member that thinks we should have them: there may be thousands, so routes are made
+        once."""
         for signed in message.records:
-            self.accept(signed)
+            self._take_in(signed)
+        self._rebuild_routes()
 
     def _rebuild_routes(self) -> None:
+        if not self._routes_outdated:
+            return
+        self._routes_outdated = False
         routes = tuple(sorted(self._all_routes()))
         if routes != self._routes:
             self._routes = routes
@@ -157,7 +180,7 @@ class Orbits:
 
     def keep(self, peer: str, message: Keep) -> None:
         """A publisher asks us to keep its record and artifacts; answered once both are on disk here."""
-        held = self.accept(message.record)
+        held = self.accept(message.record, announced=True)
         if held is None:
             digest = message.record.digest
             name = self._name_in(message.record)
@@ -172,7 +195,7 @@ class Orbits:
     def _name_in(signed: SignedRecord) -> str:
         try:
             return decode_record(signed.data).name
-        except (msgspec.DecodeError, msgspec.ValidationError):
+        except UNREADABLE:
             return ""
 
     def _store(self, held: Held) -> None:
@@ -219,7 +242,7 @@ class Orbits:
 
     def _fail_keep(self, name: str, why: str) -> None:
         for peer in sorted(self._keeping.pop(name, ())):
-            self._turn.send(peer, Kept(name, self.records[name].digest, why))
+            self._turn.send(peer, Kept(name, self.records[name].digest, clip(why)))
 
     def _fetch(self, record: Record, sources: tuple[str, ...]) -> None:
         candidate = record.orbit in self.watched
@@ -254,7 +277,7 @@ class Orbits:
         for elector in self.electors_of(held.record.name):
             profile = self._members.profile_of(elector)
             if elector != self._turn.me and profile and held.record.orbit not in profile.orbits:
-                self._turn.send(elector, Announce(held.signed))
+                self._turn.send(elector, Records((held.signed,)))
 
     def members_changed(self) -> None:
         """Electors moved: look at every record again, ``STEP_SLOTS_MAX`` a step."""

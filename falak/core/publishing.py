@@ -37,9 +37,12 @@ class _Launch:
     request: int
     record: Record
     generation: int = 0
+    keys: dict[int, str] = field(default_factory=dict)
     asked: dict[int, tuple[str, ...]] = field(default_factory=dict)
     heard: dict[int, set[str]] = field(default_factory=dict)
+    asked_again: bool = False
     held: Held | None = None
+    keepers: set[str] = field(default_factory=set)
     kept_by: set[str] = field(default_factory=set)
     refusals: dict[str, str] = field(default_factory=dict)
     signing: bool = False
@@ -54,6 +57,7 @@ class _Search:
     name: str
     electors: tuple[str, ...]
     missing: set[str]
+    asked_again: bool = False
 
 
 class Publishing:
@@ -70,6 +74,15 @@ class Publishing:
         self._before_joined: dict[str, None] = {}
         self._token = 0
 
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """What is under way and remembered here, and its limit, by name."""
+        settings = self._settings
+        return {
+            "launches": (len(self._launches), settings.publications_max),
+            "searches": (len(self._searches) + len(self._before_joined), settings.searches_max),
+            "unknown hosts": (len(self._unknown), UNKNOWN_MAX),
+        }
+
     # --- launching ---------------------------------------------------------------------------------------
 
     def publish(self, event: Publish) -> None:
@@ -83,10 +96,12 @@ class Publishing:
         launch = self._launches[event.request] = _Launch(event.request, record)
         for key in (record.name, *(f"host/{route.host}" for route in record.routes)):
             self._ask(launch, key)
-        self._turn.after(self._settings.inquiry_s, "publish", "inquiry", str(event.request))
+        self._turn.after(self._settings.inquiry_s / 2, "publish", "inquiry", str(event.request))
         self._turn.after(self._settings.publish_s, "publish", "deadline", str(event.request))
 
     def _objection(self, record: Record) -> str:
+        if not self._members.joined:
+            return "this node has not joined its mesh yet; try again when it has"
         size = len(encode_record(record)) + SIGNATURE_ROOM_BYTES
         if size > GOSSIP_MAX_BYTES:
             return (
@@ -100,8 +115,17 @@ class Publishing:
         self._token += 1
         electors = self._orbits.electors_of(key)
         launch.asked[self._token], launch.heard[self._token] = electors, set()
+        launch.keys[self._token] = key
         for elector in electors:
             self._turn.send(elector, Lookup(key, self._token))
+
+    def _ask_again(self, launch: _Launch) -> None:
+        launch.asked_again = True
+        for token, key in launch.keys.items():
+            for elector in launch.asked[token]:
+                if elector not in launch.heard[token]:
+                    self._turn.send(elector, Lookup(key, token))
+        self._turn.after(self._settings.inquiry_s / 2, "publish", "inquiry", str(launch.request))
 
     def found(self, peer: str, message: Found) -> None:
         """An elector answered an inquiry of a launch or of a search."""
@@ -144,7 +168,7 @@ class Publishing:
         launch = self._launches.get(event.request)
         if launch is None:
             return
-        held = self._orbits.accept(event.record)
+        held = self._orbits.accept(event.record, announced=True)
         if held is None:
             self._fail(launch, "a newer generation appeared meanwhile, or this node's records are full")
             return
@@ -155,21 +179,33 @@ class Publishing:
         launch.held = held
         name = held.record.name
         for elector in self._orbits.electors_of(name):
-            if elector != self._turn.me and elector not in launch.kept_by:
-                keeper = elector in self._orbits.keepers_of(name)
-                self._turn.send(elector, Keep(held.signed) if keeper else Announce(held.signed))
+            if elector == self._turn.me or elector in launch.kept_by:
+                continue
+            if elector in self._orbits.keepers_of(name):
+                launch.keepers.add(elector)
+                self._turn.send(elector, Keep(held.signed))
+            else:
+                self._turn.send(elector, Announce(held.signed))
         self._turn.after(1.0, "publish", "again", str(launch.request))
         self._conclude(launch)
 
     def kept(self, peer: str, message: Kept) -> None:
         """A keeper has it, or says why not."""
         for launch in list(self._launches.values()):
-            if launch.held and launch.held.digest == message.digest:
+            if launch.held and launch.held.digest == message.digest and peer in launch.keepers:
                 if message.why:
                     launch.refusals[peer] = message.why
                 else:
                     launch.kept_by.add(peer)
                 self._conclude(launch)
+
+    def record_changed(self, name: str) -> None:
+        """A launch under way whose record is not the newest any more has failed."""
+        for launch in list(self._launches.values()):
+            newest = self._orbits.records.get(name)
+            if newest and launch.held and launch.record.name == name and launch.held.digest != newest.digest:
+                who = self._members.name_of(newest.signed.publisher)
+                self._fail(launch, f"generation {newest.record.generation}, published at {who}, replaced it")
 
     def progressed(self) -> None:
         """Something was stored or fetched here: a launch of a node that is alone may be done."""
@@ -200,12 +236,14 @@ class Publishing:
     def due(self, what: str, which: str) -> None:
         """A timer of this room fired."""
         if what == "search":
-            self._search_over(int(which))
+            self._search_due(int(which))
             return
         launch = self._launches.get(int(which))
         if launch is None:
             return
-        if what == "inquiry":
+        if what == "inquiry" and not launch.asked_again:
+            self._ask_again(launch)
+        elif what == "inquiry":
             self._sign(launch)
         elif what == "again" and launch.held:
             self._hold(launch, launch.held)
@@ -223,19 +261,22 @@ class Publishing:
     def wanted(self, key: str) -> None:
         """Requests are parked for a host without a route here: ask the directory."""
         host = key.removeprefix("host/")
-        if not self._members.joined:
-            self._before_joined[key] = None
-            return
         if any(search.key == key for search in self._searches.values()):
             return
         if self._unknown.get(key, 0.0) > self._turn.now:
             self._refuse_unknown(key)
-        elif len(self._searches) >= self._settings.publications_max:
+        elif len(self._searches) + len(self._before_joined) >= self._settings.searches_max:
             self._turn.do(Refuse(key, 503, "too many unknown hosts are being looked up; try again", 1))
+        elif not self._members.joined:
+            self._before_joined[key] = None
         elif host.endswith(".localhost"):
             self._search(key, host.removesuffix(".localhost"))
         else:
             self._search(key, key)
+
+    def forgone(self, key: str) -> None:
+        """Nobody waits for a host any more."""
+        self._before_joined.pop(key, None)
 
     def joined(self) -> None:
         """Hosts asked for before this node was part of the mesh are searched now."""
@@ -247,7 +288,7 @@ class Publishing:
         self._token += 1
         electors = self._orbits.electors_of(name)
         self._searches[self._token] = _Search(key, name, electors, set(electors))
-        self._turn.after(self._settings.inquiry_s, "publish", "search", str(self._token))
+        self._turn.after(self._settings.inquiry_s / 2, "publish", "search", str(self._token))
         for elector in electors:
             self._turn.send(elector, Lookup(name, self._token))
 
@@ -261,14 +302,28 @@ class Publishing:
             self._close(message.token)
             self._search(search.key, message.capsule)
         elif not search.missing:
-            self._search_over(message.token)
+            self._conclude_search(message.token)
 
-    def _search_over(self, token: int) -> None:
+    def _search_due(self, token: int) -> None:
+        search = self._searches.get(token)
+        if search is None:
+            return
+        if search.asked_again:
+            self._conclude_search(token)
+            return
+        search.asked_again = True
+        for elector in sorted(search.missing):
+            self._turn.send(elector, Lookup(search.name, token))
+        self._turn.after(self._settings.inquiry_s / 2, "publish", "search", str(token))
+
+    def _conclude_search(self, token: int) -> None:
+        """Nothing was found. It is unknown where enough electors said so."""
         search = self._close(token)
         if search is None:
             return
-        if len(search.missing) == len(search.electors):
-            self._turn.do(Refuse(search.key, 503, "no elector of this name answered; try again", 1))
+        if len(search.electors) - len(search.missing) < needed(len(search.electors)):
+            silent = ", ".join(self._members.name_of(peer) for peer in sorted(search.missing))
+            self._turn.do(Refuse(search.key, 503, f"its electors did not answer ({silent}); try again", 1))
             return
         if len(self._unknown) >= UNKNOWN_MAX:
             self._unknown.clear()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from falak.core.model import Vote
-from falak.core.settings import ELECTORS
+from falak.core.settings import ELECTORS, EPOCH_JUMP_MAX
 
 
 def needed(electors: int) -> int:
@@ -47,3 +47,12 @@ def split(votes: Mapping[str, Vote], electors: Sequence[str], epoch: int) -> boo
     silent = sum(1 for e in electors if e not in votes or votes[e].epoch < epoch)
     most = max(acks.values(), default=0)
     return bool(acks) and most + silent < needed(len(electors))
+
+
+def next_epoch(heard: Iterable[int]) -> int:
+    """The epoch after the highest heard, where one that is more than ``EPOCH_JUMP_MAX`` above the next lower
+    one is not believed. An elector that knows nothing (0) is no measure: it may just have restarted."""
+    known = sorted({epoch for epoch in heard if epoch > 0})
+    while len(known) > 1 and known[-1] - known[-2] > EPOCH_JUMP_MAX:
+        known.pop()
+    return known[-1] + 1 if known else 1

@@ -23,7 +23,9 @@ CELL_MAX: Final = 256
 GRAVITY_ONE: Final = 1_000_000
 """Gravity crosses the wire and breaks ties as an integer: parts of this."""
 EPOCH_JUMP_MAX: Final = 2**16
-"""An epoch further ahead than this of the highest one known is refused as nonsense."""
+"""An epoch further ahead than this of the one voted in is refused as nonsense."""
+EPOCH_MAX: Final = 2**48
+"""No epoch is higher: a million elections of one slot a second would take nine years to get there."""
 NAME_MAX_CHARS: Final = 63
 """Names of capsules, orbits, nodes, zones and tags: one DNS label."""
 STEP_SLOTS_MAX: Final = 64
@@ -55,6 +57,9 @@ class Settings:
     slow nodes. Smaller: faster second tries."""
     join_s: float = 10.0
     """Without an answer of any peer for this long, joining is said to have failed. It goes on trying."""
+    settle_s: float = 0.25
+    """After the first sync a newcomer meets the members for at most this long before it has joined. Larger: a
+    whole view of the mesh at the start, also where links are slow. Smaller: ready sooner."""
 
     rtt_s: float = 0.001
     """Round trip assumed before one was measured. Larger: later hedges at first. Smaller: needless ones."""
@@ -123,6 +128,8 @@ class Settings:
     """How long "unknown" of a name or host is believed before it is asked for again."""
     publications_max: int = 64
     """Launches under way at one node; one more is refused."""
+    searches_max: int = 256
+    """Unknown hosts looked up at once; requests for one more are refused with "busy"."""
 
 
 def heartbeat_interval_s(settings: Settings, members: int) -> float:

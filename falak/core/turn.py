@@ -59,7 +59,8 @@ class Timers:
 
 
 class Turn:
-    """What a step gathers. ``me`` is this node's id; a message to it is handled within the step."""
+    """What a step gathers. ``me`` is this node's id; a message to it is handled within the step, and noted in
+    ``own`` with the number of effects before it, so that a trace can tell the whole story."""
 
     def __init__(self, me: str, seed: int) -> None:
         self.me = me
@@ -68,6 +69,7 @@ class Turn:
         self.timers = Timers()
         self.effects: list[Effect] = []
         self.inbox: deque[Message] = deque()
+        self.own: deque[tuple[int, Message]] = deque()
         self.counters: Counter[str] = Counter()
 
     def do(self, effect: Effect) -> None:
@@ -78,6 +80,7 @@ class Turn:
         """Send to a peer, or to oneself."""
         if peer == self.me:
             self.inbox.append(message)
+            self.own.append((len(self.effects), message))
         else:
             self.effects.append(Send(peer, message))
 

@@ -12,7 +12,20 @@ from typing import Final
 
 import msgspec
 
-from falak.core.model import Capacity, Claim, Profile, SignedRecord, Value, Vote
+from falak.core.model import (
+    UNREADABLE,
+    Capacity,
+    Claim,
+    Count,
+    Epoch,
+    Gravity,
+    Profile,
+    SignedRecord,
+    Text,
+    Value,
+    Vote,
+    Word,
+)
 from falak.core.settings import MESSAGE_MAX_BYTES, PROTOCOL_VERSION
 
 
@@ -24,7 +37,7 @@ class Unreadable(Exception):
         self.reason = reason
 
 
-Proof = tuple[tuple[str, Vote], ...]
+Proof = tuple[tuple[Word, Vote], ...]
 """Electors' answers as a convener heard them: that nobody can reach the quorum in this epoch."""
 
 # --- membership -----------------------------------------------------------------------------------------
@@ -32,17 +45,18 @@ Proof = tuple[tuple[str, Vote], ...]
 
 class Hello(Value, frozen=True):
     """First word on a new link. ``joining``: please answer with a Welcome. ``heard_incarnation``: the highest
-    incarnation of yours known here, so that you can rise above it."""
+    incarnation of yours known here, and ``heard_boot`` its boot, so that a later run can rise above it."""
 
     profile: Profile
     joining: bool = False
-    heard_incarnation: int = 0
+    heard_incarnation: Count = 0
+    heard_boot: Count = 0
 
 
 class HelloRefused(Value, frozen=True):
     """The sender will not have this node as a member; ``reason`` is for people."""
 
-    reason: str
+    reason: Text
 
 
 class Welcome(Value, frozen=True):
@@ -61,26 +75,26 @@ class Heartbeat(Value, frozen=True):
     """Gossiped on the cluster's heartbeat topic."""
 
     profile: Profile
-    sequence: int
+    sequence: Count
 
 
 class Ping(Value, frozen=True):
     """Asks for a Pong; ``stamp_us`` is on the sender's own clock and means nothing to others."""
 
-    stamp_us: int
+    stamp_us: Count
 
 
 class Pong(Value, frozen=True):
     """The stamp of the Ping."""
 
-    stamp_us: int
+    stamp_us: Count
 
 
 class Goodbye(Value, frozen=True):
     """``node.leave``: this boot ends on purpose."""
 
-    boot: int
-    incarnation: int
+    boot: Count
+    incarnation: Count
 
 
 # --- orbits and publishing ------------------------------------------------------------------------------
@@ -101,17 +115,17 @@ class Records(Value, frozen=True):
 class Lookup(Value, frozen=True):
     """Asks an elector of ``key`` (a capsule's name, or ``host/HOST``) what stands there."""
 
-    key: str
-    token: int
+    key: Word
+    token: Count
 
 
 class Found(Value, frozen=True):
     """The answer: the capsule entered under the key ("" for none), its highest generation, its record."""
 
-    key: str
-    token: int
-    capsule: str = ""
-    generation: int = 0
+    key: Word
+    token: Count
+    capsule: Word = ""
+    generation: Count = 0
     record: SignedRecord | None = None
 
 
@@ -124,17 +138,17 @@ class Keep(Value, frozen=True):
 class Kept(Value, frozen=True):
     """The keeper's answer: stored whole (``why`` is empty), or why not."""
 
-    name: str
+    name: Word
     digest: bytes
-    why: str = ""
+    why: Text = ""
 
 
 class HostEntry(Value, frozen=True):
     """Enters a host's capsule with an elector of ``host/HOST``."""
 
-    host: str
-    capsule: str
-    generation: int
+    host: Word
+    capsule: Word
+    generation: Count
 
 
 # --- directory and elections ----------------------------------------------------------------------------
@@ -143,104 +157,114 @@ class HostEntry(Value, frozen=True):
 class Call(Value, frozen=True):
     """Asks an elector who answers for a capsule, and to convene if nobody does."""
 
-    capsule: str
-    cause: str
+    capsule: Word
+    cause: Word
     capacity: Capacity
 
 
 class Heard(Value, frozen=True):
     """The call is being seen to; a Holders or Refused follows."""
 
-    capsule: str
-    cause: str
+    capsule: Word
+    cause: Word
 
 
 class Holders(Value, frozen=True):
     """Ready claims of the capsule."""
 
-    capsule: str
-    cause: str
+    capsule: Word
+    cause: Word
     claims: tuple[Claim, ...]
 
 
 class Unknown(Value, frozen=True):
     """No record of the capsule stands here."""
 
-    capsule: str
-    cause: str
+    capsule: Word
+    cause: Word
 
 
 class Refused(Value, frozen=True):
     """Nobody will run it now; ``reason`` is for people. Try again after ``retry_after_s``."""
 
-    capsule: str
-    cause: str
-    reason: str
-    retry_after_s: int
+    capsule: Word
+    cause: Word
+    reason: Text
+    retry_after_s: Count
 
 
 class Look(Value, frozen=True):
     """A convener that may not know a claim asks another elector for the slot's vote and claim."""
 
-    capsule: str
-    slot: int
+    capsule: Word
+    slot: Count
 
 
 class Saw(Value, frozen=True):
-    """The answer to Look."""
+    """The answer to Look. ``convening``: an election of the slot is open or waits at the sender."""
 
-    capsule: str
-    slot: int
+    capsule: Word
+    slot: Count
     vote: Vote
     claim: Claim | None = None
+    convening: bool = False
 
 
 class Summon(Value, frozen=True):
     """Calls a candidate of ``rank`` to an election. It waits ``rank * stagger_us`` before it proposes.
     ``proof`` is there after a split, for the one candidate that is called again."""
 
-    capsule: str
-    generation: int
-    slot: int
-    epoch: int
-    rank: int
-    stagger_us: int
-    electors: tuple[str, ...]
-    caller: str
+    capsule: Word
+    generation: Count
+    slot: Count
+    epoch: Epoch
+    rank: Count
+    stagger_us: Count
+    electors: tuple[Word, ...]
+    caller: Word
     zone_taken: bool
-    cause: str
+    cause: Word
     proof: Proof = ()
 
 
 class Decline(Value, frozen=True):
-    """The candidate refuses; ``reason`` is for people."""
+    """The candidate refuses, or (``proposed``) gives up; ``reason`` is for people."""
 
-    capsule: str
-    slot: int
-    epoch: int
-    reason: str
+    capsule: Word
+    slot: Count
+    epoch: Epoch
+    reason: Text
     capacity: Capacity
+    proposed: bool = False
+
+
+class Withdrawn(Value, frozen=True):
+    """A candidate that proposed itself gives up: its electors' votes for it are free again."""
+
+    capsule: Word
+    slot: Count
+    epoch: Epoch
 
 
 class Proceed(Value, frozen=True):
     """The candidates before this one are out: propose now."""
 
-    capsule: str
-    slot: int
-    epoch: int
+    capsule: Word
+    slot: Count
+    epoch: Epoch
 
 
 class Propose(Value, frozen=True):
     """A candidate's proposal to each elector named in the call."""
 
-    capsule: str
-    generation: int
-    slot: int
-    epoch: int
-    gravity: int
-    convener: str
-    electors: tuple[str, ...]
-    cause: str
+    capsule: Word
+    generation: Count
+    slot: Count
+    epoch: Epoch
+    gravity: Gravity
+    convener: Word
+    electors: tuple[Word, ...]
+    cause: Word
     capacity: Capacity
     proof: Proof = ()
 
@@ -248,9 +272,9 @@ class Propose(Value, frozen=True):
 class Voted(Value, frozen=True):
     """An elector's answer to the proposal of ``proposed_epoch``, to the candidate and to the convener."""
 
-    capsule: str
-    slot: int
-    proposed_epoch: int
+    capsule: Word
+    slot: Count
+    proposed_epoch: Epoch
     vote: Vote
     claim: Claim | None = None
 
@@ -258,10 +282,10 @@ class Voted(Value, frozen=True):
 class Won(Value, frozen=True):
     """The convener's announcement to the other candidates."""
 
-    capsule: str
-    slot: int
-    epoch: int
-    winner: str
+    capsule: Word
+    slot: Count
+    epoch: Epoch
+    winner: Word
 
 
 class Claimed(Value, frozen=True):
@@ -275,7 +299,7 @@ class Released(Value, frozen=True):
     """The holder ends its claim."""
 
     claim: Claim
-    reason: str
+    reason: Text
     capsule_fault: bool = False
 
 
@@ -288,29 +312,31 @@ class Outclaimed(Value, frozen=True):
 class ClaimHeard(Value, frozen=True):
     """Acknowledges a Claimed or Released by its sequence."""
 
-    capsule: str
-    slot: int
-    sequence: int
+    capsule: Word
+    slot: Count
+    sequence: Count
 
 
 class ClaimsAsked(Value, frozen=True):
-    """Asks a holder, or another elector, for the claims that the sender should know of.
-    ``capsule`` narrows it to one ("" for all of the receiver's own claims)."""
+    """Asks a holder for its claims that the sender should know of. ``known`` are those that it knows."""
 
-    capsule: str = ""
+    known: tuple[tuple[Word, Count], ...] = ()
 
 
 class ClaimsGiven(Value, frozen=True):
-    """The answer to ClaimsAsked."""
+    """A holder's word of its claims: those it has, and those (capsule, slot) it does not have, as of
+    ``sequence``."""
 
     claims: tuple[Claim, ...]
+    ended: tuple[tuple[Word, Count], ...] = ()
+    sequence: Count = 0
 
 
 Message = (
     Hello | HelloRefused | Welcome | Introduced | Heartbeat | Goodbye | Ping | Pong
     | Announce | Records | Lookup | Found | Keep | Kept | HostEntry
-    | Call | Heard | Holders | Unknown | Refused | Look | Saw | Summon | Decline | Proceed | Propose | Voted
-    | Won | Claimed | Released | Outclaimed | ClaimHeard | ClaimsAsked | ClaimsGiven
+    | Call | Heard | Holders | Unknown | Refused | Look | Saw | Summon | Decline | Withdrawn | Proceed | Propose
+    | Voted | Won | Claimed | Released | Outclaimed | ClaimHeard | ClaimsAsked | ClaimsGiven
 )  # fmt: skip
 
 KINDS: Final[dict[int, type[Message]]] = {
@@ -318,6 +344,7 @@ KINDS: Final[dict[int, type[Message]]] = {
     10: Announce, 11: Records, 12: Lookup, 13: Found, 14: Keep, 15: Kept, 16: HostEntry,
     20: Call, 21: Heard, 22: Holders, 23: Unknown, 24: Refused,
     30: Look, 31: Saw, 32: Summon, 33: Decline, 34: Proceed, 35: Propose, 36: Voted, 37: Won,
+    38: Withdrawn,
     40: Claimed, 41: Released, 42: ClaimHeard, 43: ClaimsAsked, 44: ClaimsGiven, 45: Outclaimed,
 }  # fmt: skip
 _KIND_OF: Final = {cls: kind for kind, cls in KINDS.items()}
@@ -337,7 +364,7 @@ def decode(data: bytes, limit_bytes: int = MESSAGE_MAX_BYTES) -> Message:
         raise Unreadable("oversize")
     try:
         version, kind, body = _ENVELOPE.decode(data)
-    except (msgspec.DecodeError, msgspec.ValidationError):
+    except UNREADABLE:
         raise Unreadable("malformed") from None
     if version != PROTOCOL_VERSION:
         raise Unreadable("version")
@@ -346,7 +373,7 @@ def decode(data: bytes, limit_bytes: int = MESSAGE_MAX_BYTES) -> Message:
         raise Unreadable("kind")
     try:
         return decoder.decode(body)
-    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
+    except UNREADABLE:
         raise Unreadable("body") from None
 
 

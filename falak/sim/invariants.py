@@ -54,6 +54,11 @@ def requests_end(world: World) -> None:
             raise _broken(world, request.at, f"request {request.number} was refused without a reason")
 
 
+def quiet(world: World) -> None:
+    """What holds once nothing is under way."""
+    one_holder(world)
+
+
 def one_holder(world: World) -> None:
     """Once quiet, a slot has one copy that serves, its claim is known to electors, nothing else runs."""
     holders: dict[tuple[str, int], list[str]] = {}

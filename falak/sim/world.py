@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from falak.core import effects as ef
 from falak.core import events as ev
@@ -17,12 +18,32 @@ from falak.core.node import Place
 from falak.core.settings import Settings
 from falak.core.wire import Message
 from falak.sim import invariants
-from falak.sim.gateway import Gateway, Request
+from falak.sim.gateway import Request
 from falak.sim.host import Host
 from falak.sim.network import Network, Weather
 
 CLOSE_S = 0.003
 DIAL_TIMEOUT_S = 3.0
+UNDER_WAY = "under way"
+"""What a publication's ``why`` says until it ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """A message of a node to itself, handled within its step."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A message that the network lost."""
+
+    peer: str
+    message: Message
+
+
+Seen = ev.Event | ef.Effect | Own | Lost
 
 
 class World:
@@ -39,10 +60,12 @@ class World:
         self.requests: list[Request] = []
         self.publications: dict[int, ef.Published] = {}
         self.notes: list[tuple[float, str, ef.Note]] = []
-        self.tracer: Callable[[float, Host, ev.Event | ef.Effect], None] | None = None
-        self.start_faults: dict[tuple[str, str], str] = {}
+        self.tracer: Callable[[str, Seen], None] | None = None
+        self.bad_artifacts: dict[str, str] = {}
         self._queue: list[tuple[float, int, Callable[[], object]]] = []
         self._count = 0
+        self._links = 0
+        self._torn: set[int] = set()
         self.messages = 0
 
     # --- time --------------------------------------------------------------------------------------------
@@ -76,10 +99,6 @@ class World:
 
     # --- hosts -------------------------------------------------------------------------------------------
 
-    def new_gateway(self, host: Host) -> Gateway:
-        """A host's gateway."""
-        return Gateway(host)
-
     def add(self, name: str, place: Place | None = None, zone: str = "", join: str = "") -> Host:
         """A new machine, started; it joins through the named one."""
         host = Host(self, name, place or Place(), zone)
@@ -101,7 +120,7 @@ class World:
         self.hosts[name].crash()
 
     def restart(self, name: str, join: str = "") -> None:
-        """Start a crashed host's process again."""
+        """Start a crashed host's process again (nothing, if it runs)."""
         self.hosts[name].start((self.hosts[join].address,) if join else ())
 
     # --- people ------------------------------------------------------------------------------------------
@@ -109,7 +128,7 @@ class World:
     def publish(self, at: str, record: Record) -> int:
         """Launch a capsule at a node; its result comes into ``publications``."""
         request = len(self.publications) + 1
-        self.publications[request] = ef.Published(request, record.name, 0, (), False, "under way")
+        self.publications[request] = ef.Published(request, record.name, 0, (), False, UNDER_WAY)
         host = self.hosts[at]
         for artifact in record.artifacts:
             host.artifacts[artifact.digest] = None
@@ -120,8 +139,12 @@ class World:
         """Launch a capsule with one artifact and wait until it is published."""
         record = capsule(name, **fields)
         request = self.publish(at, record)
-        self.run_until(lambda: self.publications[request].why != "under way")
+        self.run_until(lambda: self.published_yet(request))
         return self.publications[request]
+
+    def published_yet(self, request: int) -> bool:
+        """Whether a launch has ended, well or badly."""
+        return self.publications[request].why != UNDER_WAY
 
     def request(self, at: str, host: str) -> Request:
         """A client asks a node."""
@@ -136,63 +159,78 @@ class World:
         self.run_until(lambda: bool(request.outcome), limit_s)
         return request
 
-    def start_fault(self, host: Host, capsule_name: str) -> str:
-        """Why a copy does not start there ("" if it does)."""
-        return self.start_faults.get((host.name, capsule_name), "")
-
     # --- the network -------------------------------------------------------------------------------------
 
     def send(self, host: Host, peer: str, message: Message) -> None:
         """Carry a message over a link."""
         self.messages += 1
-        if peer not in host.links or not self.network.connected(host.id, peer):
+        link = host.links.get(peer)
+        if link is not None and self.network.tears():
+            self.break_link(host.id, peer, "torn")
+            link = None
+        if link is None:
+            self._lose(host, peer, message)
             host.later(0.0, ev.Undelivered(peer))
             return
-        for _ in range(self.network.copies()):
-            self._deliver(host.id, peer, message)
+        copies = self.network.copies()
+        if not copies:
+            self._lose(host, peer, message)
+        for _ in range(copies):
+            self._deliver(host.id, peer, link, message)
 
-    def _deliver(self, source: str, peer: str, message: Message) -> None:
+    def _lose(self, host: Host, peer: str, message: Message) -> None:
+        if self.tracer:
+            self.tracer(host.name, Lost(peer, message))
+
+    def _deliver(self, source: str, peer: str, link: int, message: Message) -> None:
         target = self.by_id[peer]
         run = target.runs
-        self.after(
-            self.network.one_way_s(),
-            lambda: target.step(ev.Received(source, message)) if target.runs == run else None,
-        )
+
+        def arrive() -> None:
+            if target.runs == run and link not in self._torn:
+                target.step(ev.Received(source, message))
+
+        self.after(self.network.one_way_s(), arrive)
 
     def gossip(self, host: Host, topic: str, message: Message) -> None:
         """Carry gossip to every subscriber that a path of links reaches (here: that is linked)."""
         for peer in sorted(host.links):
-            target = self.by_id[peer]
-            if topic in target.topics and self.network.connected(host.id, peer):
+            if topic in self.by_id[peer].topics:
                 for _ in range(self.network.copies()):
-                    self._deliver(host.id, peer, message)
+                    self._deliver(host.id, peer, host.links[peer], message)
 
     def dial(self, host: Host, peer: str, address: str) -> None:
-        """Make a link, or fail to."""
+        """Make a link, or fail to. A dial to somebody already linked changes nothing and is not told of."""
         target = next((h for h in self.hosts.values() if h.address == address), None)
         run = host.runs
-        if target is None or not target.up:
+        if target and not self.network.connected(host.id, target.id):
+            host.later(DIAL_TIMEOUT_S, ev.DialFailed(peer, address, False, "timed out"))
+        elif target is None or not target.up:
             failed = ev.DialFailed(peer, address, True, "refused")
             host.later(self.network.weather.rtt_s + 0.0003, failed)
-        elif not self.network.connected(host.id, target.id) or target.paused:
+        elif not target.answers:
             host.later(DIAL_TIMEOUT_S, ev.DialFailed(peer, address, False, "timed out"))
         else:
             goal, goal_run = target, target.runs
             self.after(self.network.dial_s(), lambda: self._linked(host, run, goal, goal_run))
 
     def _linked(self, host: Host, run: int, target: Host, target_run: int) -> None:
-        if not (host.up and target.up and host.runs == run and target.runs == target_run):
-            if host.up and host.runs == run:
-                host.step(ev.DialFailed(target.id, target.address, True, "refused"))
+        if host.runs != run or not host.up or target.id in host.links:
             return
-        if target.id in host.links:
+        if target.runs != target_run or not target.up or not self.network.connected(host.id, target.id):
+            host.step(ev.DialFailed(target.id, target.address, True, "refused"))
             return
-        host.links[target.id] = target.links[host.id] = None
+        self._links += 1
+        host.links[target.id] = target.links[host.id] = self._links
         host.step(ev.LinkUp(target.id, target.address, True))
         target.step(ev.LinkUp(host.id, host.address, False))
 
     def break_link(self, a: str, b: str, cause: str) -> None:
-        """Close the link between two nodes; each side is told."""
+        """Close the link between two nodes; each side is told. What is under way on it is lost unless its
+        sender wrote it before it closed ("closed")."""
+        link = self.by_id[a].links.get(b)
+        if link is not None and cause != "closed":
+            self._torn.add(link)
         for this, other in ((self.by_id[a], b), (self.by_id[b], a)):
             if other in this.links:
                 del this.links[other]
@@ -206,6 +244,10 @@ class World:
             for peer in [p for p in host.links if not self.network.connected(host.id, p)]:
                 self.break_link(host.id, peer, "cut")
 
+    def heal(self) -> None:
+        """Everybody reaches everybody again."""
+        self.network.heal()
+
     def forward(self, host: Host, request: Request, peer: str) -> None:
         """Carry a request to another node's gateway and the answer back."""
         target = self.by_id.get(peer)
@@ -218,7 +260,7 @@ class World:
 
     def _forwarded(self, host: Host, request: Request, target: Host) -> None:
         back = self.network.one_way_s()
-        if not target.up or target.paused:
+        if not target.answers:
             self.after(CLOSE_S, lambda: host.gateway.failed(request, target.id, False))
         elif target.gateway.here(request.capsule):
             self.after(back, lambda: host.gateway.done(request, target.name))
@@ -230,7 +272,12 @@ class World:
     def traced(self, host: Host, what: ev.Event | ef.Effect) -> None:
         """Every event and effect passes here."""
         if self.tracer:
-            self.tracer(self.now, host, what)
+            self.tracer(host.name, what)
+
+    def traced_own(self, host: Host, message: Message) -> None:
+        """Every message of a node to itself passes here."""
+        if self.tracer:
+            self.tracer(host.name, Own(message))
 
     def check(self, host: Host) -> None:
         """Invariants that hold after every step."""
