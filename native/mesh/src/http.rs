@@ -1,0 +1,102 @@
+//! HTTP between nodes: streams of `/falak/http/1`. Owns their opening, acceptance and number; never a
+//! byte of HTTP.
+
+use crate::context::Context as Shared;
+use crate::slots::{Slot, Slots};
+use crate::streams::Protocol;
+use libp2p::{PeerId, Stream};
+use parking_lot::RwLock;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
+
+/// Called on a connection's task for every inbound stream: it must return at once (spawn the work).
+/// A peer has at most `http_streams_max` of them open; more are reset before the acceptor sees them.
+pub type HttpAcceptor = Arc<dyn Fn(PeerId, HttpStream) + Send + Sync>;
+
+pub(crate) struct Http {
+    context: Arc<Shared>,
+    acceptor: RwLock<Option<HttpAcceptor>>,
+    incoming: Arc<Slots>,
+}
+
+impl Http {
+    pub fn new(context: Arc<Shared>) -> Self {
+        let incoming = Slots::per_peer(context.settings.http_streams_max);
+        Http {
+            context,
+            acceptor: RwLock::default(),
+            incoming,
+        }
+    }
+
+    pub async fn open(&self, peer: PeerId, within: Duration) -> io::Result<HttpStream> {
+        let stream = self
+            .context
+            .opener
+            .open(peer, Protocol::Http, within)
+            .await?;
+        Ok(HttpStream {
+            io: stream.compat(),
+            _slot: None,
+        })
+    }
+
+    pub fn set_acceptor(&self, acceptor: Option<HttpAcceptor>) {
+        *self.acceptor.write() = acceptor;
+    }
+
+    pub fn accept(&self, peer: PeerId, stream: Stream) {
+        let Some(acceptor) = self.acceptor.read().clone() else {
+            return; // Reset: there is no gateway here.
+        };
+        match self.incoming.take(peer) {
+            Some(slot) => acceptor(
+                peer,
+                HttpStream {
+                    io: stream.compat(),
+                    _slot: Some(slot),
+                },
+            ),
+            None => self.context.counters.peer_errors.add(1),
+        }
+    }
+}
+
+/// One open stream to or from a peer. Dropping it resets what was not shut down.
+pub struct HttpStream {
+    io: Compat<Stream>,
+    _slot: Option<Slot>,
+}
+
+impl AsyncRead for HttpStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for HttpStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
