@@ -17,7 +17,8 @@ from cyclopts import Parameter
 
 from falak.cli.options import Data, client_of
 from falak.cli.output import waiting
-from falak.client.shapes import Launched, Stage
+from falak.client.shapes import Launched
+from falak.client.words import stage_text
 from falak.errors import FAILED, USAGE, OperatorError
 
 CALL_IDLE_S: Final = 60.0
@@ -57,7 +58,7 @@ def launch(
             if stage is None:
                 break
             done = stage["stage"]
-            print(_stage_line(stage), flush=True)
+            print(stage_text(stage), flush=True)
         launched = stream.result
     print(_told(launched))
     print(f"try: curl -H 'Host: {launched['name']}.localhost' http://{reachable(client.node()['http'])}/")
@@ -77,23 +78,6 @@ def _manifest(what: Path, name: str | None, orbit: str | None) -> tuple[dict[str
         )
     named = re.sub(r"[^a-z0-9]+", "-", what.stem.lower()).strip("-")
     return from_fields({"name": named, **flags}, "command line").to_fields(), what
-
-
-def _stage_line(stage: Stage) -> str:
-    told = ""
-    if stage["stage"] == "taken":
-        told = f"{_size(stage['size_bytes'])}, sha256 {stage['digest'][:12]}"
-    elif stage["stage"] == "kept":
-        told = f"generation {stage['generation']}, kept by {' '.join(stage['keepers']) or 'this node alone'}"
-    elif stage["stage"] == "called":
-        told = f"status {stage['status']}"
-    return f"{stage['stage']:<8} {stage['ms']:8.1f} ms  {told}".rstrip()
-
-
-def _size(size_bytes: int) -> str:
-    from falak.manifest import size_text  # noqa: PLC0415
-
-    return size_text(size_bytes)
 
 
 def _told(launched: Launched) -> str:

@@ -55,12 +55,18 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]], nothi
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for at, heading in enumerate(headings):
-        numbers = all(isinstance(row[at], int | float) for row in rows)
+        numbers = all(type(row[at]) in (int, float) for row in rows)
         table.add_column(heading, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         cells = (_cell(value) for value in row)
         table.add_row(*(Text(cell, style=STATE_STYLES.get(cell, "")) for cell in cells))
-    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+    if sys.stdout.isatty():
+        Console().print(table)
+        return
+    plain = Console(width=WIDE)
+    with plain.capture() as captured:
+        plain.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def _cell(value: object) -> str:

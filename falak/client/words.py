@@ -1,4 +1,4 @@
-"""Events in plain words: what a node did, as a sentence without its subject. Owns the words, for all who tell.
+"""Events and stages in plain words: what a node did, without its subject. Owns the words, for all who tell.
 
 A field that is not there (an event of another version) makes the sentence fall back to the event's own fields.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from falak.client.shapes import Stage
 from falak.core.quorum import needed
 from falak.core.settings import ELECTORS, GRAVITY_ONE
 
@@ -43,9 +44,14 @@ def _value(value: Any) -> str:
     return f'"{text}"' if " " in text else text
 
 
-def terms_of(event: Event) -> str:
-    """What a gravity is made of, each 0 to 1."""
-    return ", ".join(f"{name} {value:.2f}" for name, value in event["terms"].items())
+def details_of(event: Event) -> str:
+    """What a gravity is made of (each term 0 to 1), or what a convener took the candidates' gravities for; ""
+    for other events."""
+    if event.get("terms"):
+        return ", ".join(f"{name} {value:.2f}" for name, value in event["terms"].items())
+    ranked = zip(event.get("candidates", ()), event.get("gravities", ()), strict=False)
+    told = ", ".join(f"{name} {gravity_text(gravity)}" for name, gravity in ranked)
+    return f"taken for: {told}" if told else ""
 
 
 def gravity_text(gravity: int) -> str:
@@ -60,16 +66,29 @@ def began_at(events: Sequence[Event]) -> float:
 
 def told(events: Sequence[Event], terms: bool) -> list[str]:
     """A request's story, a line an event: milliseconds since it was parked, the node, what it did. ``terms``:
-    with what each gravity is made of."""
+    with the gravities and what they are made of."""
     began = began_at(events)
     width = max(len(event["node"]) for event in events)
     lines = []
     for event in events:
         since = f"{(event['at'] - began) * 1000:8.1f} ms"
         lines.append(f"{since}  {event['node']:<{width}}  {words_of(event)}")
-        if terms and event.get("terms"):
-            lines.append(f"{'':{len(since) + width + 4}}{terms_of(event)}")
+        details = details_of(event) if terms else ""
+        if details:
+            lines.append(f"{'':{len(since) + width + 4}}{details}")
     return lines
+
+
+def stage_text(stage: Stage) -> str:
+    """One stage of a launch: what it took and what came of it."""
+    said = ""
+    if stage["stage"] == "taken":
+        said = f"{stage['size_bytes'] / 1024:.1f} KiB, sha256 {stage['digest'][:12]}"
+    elif stage["stage"] == "kept":
+        said = f"generation {stage['generation']}, kept by {' '.join(stage['keepers']) or 'this node alone'}"
+    elif stage["stage"] == "called":
+        said = f"status {stage['status']}"
+    return f"{stage['stage']:<8} {stage['ms']:8.1f} ms  {said}".rstrip()
 
 
 def _called(event: Event) -> str:

@@ -20,6 +20,7 @@ from typing import Any, Final
 import falak
 from falak.client import Client
 from falak.config import KEYS
+from falak.demo.signals import Signals
 from falak.errors import OperatorError
 
 READY_S: Final = 20.0
@@ -77,15 +78,23 @@ class Ended:
 
 
 class LocalMesh:
-    """Nodes on the loopback. ``nodes`` are those that were started, in order."""
+    """Nodes on the loopback. ``nodes`` are those that were started, in order. ``signals`` are held back while
+    one is started: a process that no list knows would stay behind."""
 
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="falak-demo-"))
+    def __init__(self, signals: Signals) -> None:
+        self._signals = signals
+        try:
+            self.folder = Path(tempfile.mkdtemp(prefix="falak-demo-"))
+        except OSError as error:
+            raise OperatorError(f"no folder for the demo can be made: {error}", "set TMPDIR to one") from error
         self.nodes: list[LocalNode] = []
 
     def start(self, names: list[str], ticket: str = "") -> list[LocalNode]:
         """Start processes at once and wait until each serves. Raises ``OperatorError`` with the log's end."""
-        nodes = [self._spawn(name, ticket) for name in names]
+        nodes = []
+        for name in names:
+            with self._signals.held():
+                nodes.append(self._spawn(name, ticket))
         waiting = list(nodes)
         while waiting:
             for node in list(waiting):

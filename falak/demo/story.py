@@ -6,24 +6,21 @@ nodes are ended and their folder is removed in any case, unless they were asked 
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Final
 
 from rich.console import Console
 
-from falak.client.words import told
+from falak.client.words import stage_text, told
 from falak.demo import load, steps
 from falak.demo.mesh import LocalMesh
+from falak.demo.signals import Signals
 from falak.errors import USAGE, OperatorError
 
 NODES_MAX: Final = 20
 REQUESTS: Final = 200
-COLUMNS: Final = 110
-"""Where nobody looks lines are not broken before this."""
 
 
 class Teller:
@@ -50,33 +47,19 @@ def run(count: int, keep: bool) -> int:
     if not 1 <= count <= NODES_MAX:
         raise OperatorError(f"--nodes {count}: 1 to {NODES_MAX} fit on one machine", "five tell it best", USAGE)
     teller = Teller()
-    with _ended_by_signals():
-        mesh = LocalMesh()
+    with Signals() as signals:
+        mesh = LocalMesh(signals)
         stays = False
         try:
             _tell(teller, mesh, count)
             stays = keep
         finally:
             if not stays:
-                _clean_up(teller, mesh)
+                with signals.ignored():
+                    _clean_up(teller, mesh)
     if keep:
         _what_next(teller, mesh)
     return 0
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """A terminal that closes, or a plain kill, must not leave nodes behind: let ``finally`` run."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _tell(teller: Teller, mesh: LocalMesh, count: int) -> None:
@@ -85,10 +68,10 @@ def _tell(teller: Teller, mesh: LocalMesh, count: int) -> None:
         settled_ms = steps.start(mesh, count)
         for node in mesh.nodes:
             joined = "" if node is mesh.nodes[0] else ", joined by n1's ticket"
-            teller.line(f"{node.name}  serves after {node.ready_ms:4.0f} ms on http://{node.http}{joined}")
+            teller.line(f"{node.name:<3} serves after {node.ready_ms:4.0f} ms on http://{node.http}{joined}")
         teller.line(f"each sees all {count}, {settled_ms:.0f} ms after the last start")
-    publisher, asked = mesh.nodes[0], mesh.nodes[1 % count]
-    with _step(teller, f"n1 publishes a capsule: falak launch examples/hello --no-call (at {publisher.name})"):
+    asked = mesh.nodes[1 % count]
+    with _step(teller, "n1 publishes a capsule, cold: falak launch examples/hello --no-call"):
         _publish(teller, mesh)
     with _step(teller, f"A first request, at {asked.name}: nobody runs the capsule, so the nodes elect one"):
         first = steps.first_request(asked)
@@ -112,12 +95,9 @@ def _step(teller: Teller, title: str) -> Iterator[None]:
 def _publish(teller: Teller, mesh: LocalMesh) -> None:
     published = steps.publish(mesh, mesh.nodes[0])
     for stage in published.stages:
-        teller.line(f"{stage['stage']:<8} {stage['ms']:6.1f} ms")
-    launched = published.launched
-    keepers = " ".join(launched["keepers"]) or "itself"
-    teller.line(f"{launched['name']} generation {launched['generation']} orbits, kept by {keepers}")
+        teller.line(stage_text(stage))
     everywhere = f"{published.ready_everywhere_ms:.0f} ms"
-    teller.line(f"compiled at all {len(mesh.nodes)} nodes after {everywhere}; it runs nowhere")
+    teller.line(f"compiled at {published.ready_at} nodes after {everywhere}, running at none")
 
 
 def _first(teller: Teller, first: steps.FirstRequest) -> None:
@@ -141,7 +121,7 @@ def _many(teller: Teller, mesh: LocalMesh) -> None:
     result = load.run(targets, steps.HOST, "/many", REQUESTS)
     for name, times in result.by_node.items():
         median = sorted(times)[len(times) // 2] if times else 0.0
-        teller.line(f"{name}  {len(times):3} answered, p50 {median:.1f} ms")
+        teller.line(f"{name:<3} {len(times):3} answered, p50 {median:.1f} ms")
     p50, p99 = result.percentile_ms(0.5), result.percentile_ms(0.99)
     speed = f"{result.rate:.0f} a second, p50 {p50:.1f} ms, p99 {p99:.1f} ms, {len(result.errors)} errors"
     teller.line(f"{speed}; running at {' '.join(steps.copies(mesh.nodes[0]))}", "green")
