@@ -40,9 +40,9 @@ kind                  the rest of the tuple
 ``FATAL``             (why)                                 native code panicked: end the process
 ====================  =====================================================================================
 
-Bounds of the queue: ``GOSSIP`` beyond ``capacity`` is dropped and counted (``dropped``); readers of
-``MESSAGE`` and ``ASKED`` streams stop reading (the peer feels backpressure) until there is room; every
-other kind is bounded by what was asked for or by connections and is never dropped.
+Bounds of the queue (``capacity`` events, and 64 MiB of payload): ``GOSSIP`` beyond them is dropped and
+counted (``dropped``); readers of ``MESSAGE`` and ``ASKED`` streams stop reading (the peer feels backpressure)
+until there is room; every other kind is bounded by what was asked for or by connections and is never dropped.
 """
 
 from collections.abc import Mapping, Sequence
@@ -156,8 +156,8 @@ class Mesh:
         """Exchange beats with a peer: send ours on a held stream and watch theirs."""
 
     def counters(self) -> dict[str, int]:
-        """Since the start: ``connections``, ``pending``, ``gossip_in``, ``gossip_out``, ``gossip_refused``,
-        ``frames_in``, ``frames_out``, ``asks_in``, ``asks_out``, ``blob_bytes_in``, ``blob_bytes_out``,
+        """Now: ``connections``, ``pending``. Since the start: ``gossip_in``, ``gossip_out``,
+        ``gossip_refused`` (publishes that reached nobody), ``frames_in``, ``frames_out``, ``asks_in``, ``asks_out``, ``blob_bytes_in``, ``blob_bytes_out``,
         ``beats_in``, ``beats_out``, ``refused_connections``, ``peer_errors`` (strangers' malformed input)."""
 
     def close(self) -> None:

@@ -22,28 +22,31 @@ pub(crate) struct Http {
     context: Arc<Shared>,
     acceptor: RwLock<Option<HttpAcceptor>>,
     incoming: Arc<Slots>,
+    /// As many as the peer takes: yamux closes the connection of whoever opens more than it allows.
+    outgoing: Arc<Slots>,
 }
 
 impl Http {
     pub fn new(context: Arc<Shared>) -> Self {
-        let incoming = Slots::per_peer(context.settings.http_streams_max);
+        let [incoming, outgoing] =
+            [(); 2].map(|()| Slots::per_peer(context.settings.http_streams_max));
         Http {
             context,
             acceptor: RwLock::default(),
             incoming,
+            outgoing,
         }
     }
 
     pub async fn open(&self, peer: PeerId, within: Duration) -> io::Result<HttpStream> {
-        let stream = self
-            .context
-            .opener
-            .open(peer, Protocol::Http, within)
-            .await?;
-        Ok(HttpStream {
-            io: stream.compat(),
-            _slot: None,
-        })
+        let Some(slot) = self.outgoing.take(peer) else {
+            let most = self.context.settings.http_streams_max;
+            let why = format!("{most} HTTP streams to this peer are open already");
+            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, why));
+        };
+        let opener = &self.context.opener;
+        let stream = opener.open(peer, Protocol::Http, within).await?;
+        Ok(HttpStream::new(stream, slot))
     }
 
     pub fn set_acceptor(&self, acceptor: Option<HttpAcceptor>) {
@@ -55,13 +58,7 @@ impl Http {
             return; // Reset: there is no gateway here.
         };
         match self.incoming.take(peer) {
-            Some(slot) => acceptor(
-                peer,
-                HttpStream {
-                    io: stream.compat(),
-                    _slot: Some(slot),
-                },
-            ),
+            Some(slot) => acceptor(peer, HttpStream::new(stream, slot)),
             None => self.context.counters.peer_errors.add(1),
         }
     }
@@ -70,7 +67,16 @@ impl Http {
 /// One open stream to or from a peer. Dropping it resets what was not shut down.
 pub struct HttpStream {
     io: Compat<Stream>,
-    _slot: Option<Slot>,
+    _slot: Slot,
+}
+
+impl HttpStream {
+    fn new(stream: Stream, slot: Slot) -> Self {
+        HttpStream {
+            io: stream.compat(),
+            _slot: slot,
+        }
+    }
 }
 
 impl AsyncRead for HttpStream {

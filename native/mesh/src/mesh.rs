@@ -256,7 +256,8 @@ impl Mesh {
 
     /// Open an HTTP stream to a connected peer. The protocol's negotiation travels with the first bytes
     /// written, so this costs no round trip; a peer that does not take the stream shows as an error of
-    /// the first read. Errors: `NotConnected`, `TimedOut`, `ConnectionReset`.
+    /// the first read. Errors: `NotConnected`, `TimedOut`, `ConnectionReset`,
+    /// `QuotaExceeded` (`http_streams_max` are open).
     pub async fn open_http(&self, peer: PeerId, within: Duration) -> io::Result<HttpStream> {
         self.inner.http.open(peer, within).await
     }

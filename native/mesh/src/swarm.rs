@@ -13,13 +13,14 @@ use crate::tasks::Connections;
 use crate::{gossip, transport};
 use futures::StreamExt;
 use libp2p::connection_limits::{self, ConnectionLimits};
+use libp2p::core::ConnectedPoint;
 use libp2p::core::transport::ListenerId;
 use libp2p::core::upgrade::Version;
 use libp2p::gossipsub::{self, IdentTopic, TopicHash};
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{Config, ConnectionId, NetworkBehaviour, Swarm, SwarmEvent};
+use libp2p::swarm::{Config, ConnectionError, ConnectionId, NetworkBehaviour, Swarm, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, identify, memory_connection_limits};
 use std::collections::HashMap;
 use std::io;
@@ -222,37 +223,23 @@ impl Node {
                 ..
             })) => self.gossip(propagation_source, message),
             SwarmEvent::ConnectionEstablished {
-                peer_id: peer,
+                peer_id,
                 connection_id,
                 endpoint,
                 num_established,
                 ..
-            } => {
-                self.counters().connections.add(1);
-                if num_established.get() == 1 {
-                    let address = endpoint.get_remote_address().to_string();
-                    self.tell(Event::LinkUp {
-                        peer,
-                        address,
-                        dialer: endpoint.is_dialer(),
-                    });
-                }
-                if let Some(Dial { token, .. }) = self.dials.remove(&connection_id) {
-                    self.tell(Event::Dialed { token, peer });
-                }
-            }
+            } => self.connected(
+                peer_id,
+                connection_id,
+                &endpoint,
+                num_established.get() == 1,
+            ),
             SwarmEvent::ConnectionClosed {
-                peer_id: peer,
-                num_established: 0,
+                peer_id,
+                num_established,
                 cause,
                 ..
-            } => {
-                self.counters().connections.sub(1);
-                self.outboxes.forget(peer);
-                let cause = reason::of_close(cause.as_ref());
-                self.tell(Event::LinkDown { peer, cause });
-            }
-            SwarmEvent::ConnectionClosed { .. } => self.counters().connections.sub(1),
+            } => self.disconnected(peer_id, cause.as_ref(), num_established == 0),
             SwarmEvent::OutgoingConnectionError {
                 connection_id,
                 error,
@@ -284,6 +271,37 @@ impl Node {
                 self.listened(listener_id, Err(reason.err().unwrap_or_else(closed)));
             }
             _ => {}
+        }
+    }
+
+    fn connected(
+        &mut self,
+        peer: PeerId,
+        connection: ConnectionId,
+        endpoint: &ConnectedPoint,
+        first: bool,
+    ) {
+        self.counters().connections.add(1);
+        if first {
+            let address = endpoint.get_remote_address().to_string();
+            let dialer = endpoint.is_dialer();
+            self.tell(Event::LinkUp {
+                peer,
+                address,
+                dialer,
+            });
+        }
+        if let Some(Dial { token, .. }) = self.dials.remove(&connection) {
+            self.tell(Event::Dialed { token, peer });
+        }
+    }
+
+    fn disconnected(&mut self, peer: PeerId, cause: Option<&ConnectionError>, last: bool) {
+        self.counters().connections.sub(1);
+        if last {
+            self.outboxes.forget(peer);
+            let cause = reason::of_close(cause);
+            self.tell(Event::LinkDown { peer, cause });
         }
     }
 

@@ -12,8 +12,8 @@ use crate::queue::{Event, Queue};
 use crate::runtime::{self, Lease};
 use crate::settings::Numbers;
 use falak_gateway::{
-    CLASSES, Event as GatewayEvent, LATENCY_BUCKETS_US, Peers, Place, Refusal, Refused, Report,
-    Settings, Sink, StatusCode, Wire,
+    CLASSES, Event as GatewayEvent, Peers, Place, Refusal, Refused, Report, Settings, Sink,
+    StatusCode, Wire,
 };
 use falak_mesh::PeerId;
 use falak_wasm::{Host, Limits, Order, Settings as HostSettings};
@@ -23,7 +23,7 @@ use pyo3::exceptions::{
     PyBlockingIOError, PyConnectionError, PyOSError, PyRuntimeError, PyValueError,
 };
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyMapping, PyTuple};
+use pyo3::types::{PyDict, PyMapping};
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -395,9 +395,5 @@ fn os_error(what: &str, error: &io::Error) -> PyErr {
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<Gateway>()?;
-    module.add(
-        "LATENCY_BUCKETS_US",
-        PyTuple::new(module.py(), LATENCY_BUCKETS_US)?,
-    )
+    module.add_class::<Gateway>()
 }

@@ -1,8 +1,10 @@
 """Links: dialling and what can go wrong with it, listening, limits of connections, the end of a node."""
 
+import contextlib
 import errno
 import socket
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -119,6 +121,38 @@ def test_connections_above_the_limit_are_refused(make_node: MakeNode) -> None:
     three.wait(native.LINK_DOWN, one.id)  # the refusal comes after the handshake
     one.count_until("refused_connections", 1)
     assert one.mesh.counters()["connections"] == 1
+
+
+def test_connections_of_one_peer_are_limited(make_node: MakeNode) -> None:
+    one, two = make_node(settings={"connections_per_peer_max": 2}), make_node()
+    for token in range(3):
+        two.mesh.dial(token, one.address)
+    one.count_until("refused_connections", 1)
+    one.pump(0.05)
+    assert one.mesh.counters()["connections"] == 2
+    assert one.none_of(native.LINK_DOWN, 0.05)
+
+
+def test_a_node_out_of_memory_takes_nobody(make_node: MakeNode) -> None:
+    one, two = make_node(settings={"memory_max_bytes": 1}), make_node()
+    two.mesh.dial(1, one.address)
+    one.count_until("refused_connections", 1)
+    assert one.mesh.counters()["connections"] == 0
+    one.mesh.dial(1, two.address)
+    assert "a limit of this node" in one.wait(native.DIAL_FAILED, 1)[3]
+
+
+def test_commands_are_bounded(make_node: MakeNode) -> None:
+    one = make_node(settings={"command_capacity": 8})
+    with pytest.raises(BlockingIOError, match="command_capacity"):
+        for _ in range(100_000):
+            one.mesh.subscribe("t")
+    for _ in range(500):
+        with contextlib.suppress(BlockingIOError):
+            one.mesh.subscribe("t")
+            return
+        time.sleep(0.01)  # room has no event
+    pytest.fail("the commands were not carried out")
 
 
 def test_a_port_in_use_is_an_os_error(make_node: MakeNode) -> None:

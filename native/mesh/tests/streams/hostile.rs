@@ -2,8 +2,7 @@
 //!
 //! Everybody else must not notice, the garbage must be counted, and nothing of it be told as fact.
 
-mod nodes;
-
+use crate::nodes::{NETWORK_KEY, Node, WAIT, settings};
 use falak_mesh::{Event, PeerId, identity};
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::core::Transport;
@@ -12,7 +11,7 @@ use libp2p::gossipsub::{self, IdentTopic, MessageAuthenticity, ValidationMode};
 use libp2p::identity::Keypair;
 use libp2p::swarm::{Config, NetworkBehaviour, Swarm, SwarmEvent};
 use libp2p::{Multiaddr, StreamProtocol, noise, pnet, tcp, yamux};
-use nodes::{NETWORK_KEY, Node, WAIT};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
@@ -95,6 +94,9 @@ fn garbage() -> Vec<Vec<u8>> {
     ]
 }
 
+/// Gossip keeps its end of a stream open; everybody else is done with garbage at once.
+const THROWN: Duration = Duration::from_millis(300);
+
 /// Send one piece of garbage on a stream of its own, and wait until the other side is done with it.
 async fn throw(
     control: &mut libp2p_stream::Control,
@@ -111,7 +113,7 @@ async fn throw(
     let _ = stream.write_all(data).await;
     let _ = stream.close().await;
     let mut rest = Vec::new();
-    let _ = tokio::time::timeout(WAIT, stream.read_to_end(&mut rest)).await;
+    let _ = tokio::time::timeout(THROWN, stream.read_to_end(&mut rest)).await;
 }
 
 #[test]
@@ -165,6 +167,10 @@ fn garbage_on_every_protocol_harms_nobody_and_is_counted() {
 fn more_streams_than_allowed_are_reset() {
     let runtime = Runtime::new().unwrap();
     let node = Node::start(&runtime, 3);
+    let held = Mutex::new(Vec::new());
+    node.mesh.accept_http(Some(Arc::new(move |_, stream| {
+        held.lock().unwrap().push(stream)
+    })));
     runtime.block_on(async {
         let mut swarm = wild(&node, unheard_gossip()).await;
         let mut control = swarm.behaviour().stream.new_control();
@@ -178,6 +184,7 @@ fn more_streams_than_allowed_are_reset() {
             ("/falak/message/1", 4),
             ("/falak/ask/1", 16),
             ("/falak/blob/1", 16),
+            ("/falak/http/1", settings().http_streams_max),
             ("/falak/beat/1", 2),
         ] {
             let before = node.counter("peer_errors");
