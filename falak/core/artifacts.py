@@ -29,6 +29,7 @@ class _Work:
     prepare: bool
     tries: int = 0
     busy: bool = False
+    asked: str = ""
 
 
 class Artifacts:
@@ -61,7 +62,7 @@ class Artifacts:
         if work is None:
             work = self._work[artifact.digest] = _Work(artifact, runtime, [], prepare)
         work.prepare = work.prepare or prepare
-        known = set(work.sources)
+        known = {*work.sources, work.asked}
         work.sources += [peer for peer in sources if peer != self._turn.me and peer not in known]
         self._go_on(work)
 
@@ -74,9 +75,8 @@ class Artifacts:
                 self._give_up(work, "no peer that has it could be reached" if work.tries == 0 else "")
                 return
             work.busy, work.tries = True, work.tries + 1
-            peer = work.sources.pop(0)
-            work.sources.append(peer)
-            self._turn.do(Fetch(work.artifact, peer))
+            work.asked = work.sources.pop(0)
+            self._turn.do(Fetch(work.artifact, work.asked))
         elif level == HERE and work.prepare:
             work.busy = True
             self._turn.do(Prepare(work.artifact, work.runtime))
@@ -96,6 +96,7 @@ class Artifacts:
             return
         work.busy = False
         if event.why:
+            work.sources.append(work.asked)  # again, after the others
             self._turn.count("fetch_failed")
             if work.tries >= self._settings.fetch_tries:
                 self._give_up(work, event.why)

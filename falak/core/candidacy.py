@@ -7,8 +7,9 @@ with the proposal and is cancelled if the election is lost.
     summoned --refusal--> (declined)
     summoned --rank x stagger, or proceed--> proposed --quorum of acks--> won
     summoned, proposed --another won, or holds the slot--> withdrawn (the copy is cancelled)
-    proposed --no result for candidacy_s, the copy fails, or a newer generation comes--> given up: the electors
-    are told, so that they may vote for others, and the convener, so that others go
+    proposed --the copy fails, or a newer generation comes--> given up: the electors are told, so that they may
+    vote for others, and the convener, so that others go
+    proposed --no result for candidacy_s--> withdrawn, the electors are told (the convener goes by its own time)
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from falak.core.orbits import Orbits
 from falak.core.quorum import leader, needed
 from falak.core.settings import Settings
 from falak.core.turn import Turn
-from falak.core.wire import Claimed, Decline, Proceed, Propose, Summon, Voted, Withdrawn, Won
+from falak.core.wire import Claimed, Decline, Lookup, Proceed, Propose, Summon, Voted, Withdrawn, Won
 
 CANDIDACIES_MAX: Final = 1024
 """Candidacies at once; one more is declined with "busy"."""
@@ -82,6 +83,8 @@ class Candidates:
         if known and known.copy and message.epoch <= known.summon.epoch:
             return
         record, why = self._weighed(message, known)
+        if record is None:
+            self._turn.send(peer, Lookup(message.capsule, 0))  # for the next time
         if record is None or why:
             self._decline(peer, message, why)
             return
@@ -215,8 +218,8 @@ class Candidates:
             ready=copy.state == ACTIVE,
             cause=copy.cause,
         )
+        self._momentum.confirm(copy)  # first: who hears of the claim may be here at once
         self._claims.hold(claim)
-        self._momentum.confirm(copy)
 
     def announced(self, peer: str, message: Won) -> None:
         """The convener says who won."""
@@ -227,6 +230,17 @@ class Candidates:
         if candidacy.convener == peer:
             self.withdraw(key, f"{self._members.name_of(message.winner)} won")
 
+    def directory_changed(self, name: str) -> None:
+        """An elector hears of claims itself: a slot that is taken needs no candidate."""
+        for key in [key for key in self._open if key[0] == name]:
+            claim = self._claims.at_slot(*key)
+            if (
+                claim
+                and claim.holder != self._turn.me
+                and claim.generation >= self._open[key].summon.generation
+            ):
+                self.withdraw(key, f"{self._members.name_of(claim.holder)} holds the slot")
+
     def withdraw(self, key: tuple[str, int], why: str) -> None:
         """Another one has the slot: give a candidacy up and cancel its copy."""
         candidacy = self._open.pop(key, None)
@@ -236,12 +250,15 @@ class Candidates:
 
     def _give_up(self, key: tuple[str, int], candidacy: Candidacy, why: str) -> None:
         """Nobody else is known to have the slot: say so to whoever counts on this node."""
+        self._free_votes(key, candidacy, why)
+        self._decline(candidacy.convener, candidacy.summon, why, candidacy.proposed)
+
+    def _free_votes(self, key: tuple[str, int], candidacy: Candidacy, why: str) -> None:
         self.withdraw(key, why)
         summon = candidacy.summon
         if candidacy.proposed:
             for elector in summon.electors:
                 self._turn.send(elector, Withdrawn(summon.capsule, summon.slot, summon.epoch))
-        self._decline(candidacy.convener, summon, why, candidacy.proposed)
 
     def copy_failed(self, copy: Copy, why: str) -> None:
         """The copy of a candidacy is over."""
@@ -270,7 +287,7 @@ class Candidates:
         if what == "rank":
             self._propose(key, candidacy)
         elif what == "over":
-            self._give_up(key, candidacy, "it heard no result")
+            self._free_votes(key, candidacy, "it heard no result")
 
     def _cancel_timers(self, key: tuple[str, int]) -> None:
         for what in ("rank", "over"):

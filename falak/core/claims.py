@@ -23,7 +23,7 @@ from falak.core.orbits import Orbits
 from falak.core.quorum import needed
 from falak.core.settings import Settings
 from falak.core.turn import Turn
-from falak.core.wire import Claimed, ClaimHeard, ClaimsAsked, ClaimsGiven, Outclaimed, Released
+from falak.core.wire import Claimed, ClaimHeard, ClaimsAsked, ClaimsGiven, Outclaimed, Records, Released
 
 RETRY_MAX_S: Final = 5.0
 GIVEN_MAX: Final = 4096
@@ -58,6 +58,7 @@ class _Own:
     ended: str | None = None
     capsule_fault: bool = False
     acked: set[str] = field(default_factory=set)
+    sent: dict[str, float] = field(default_factory=dict)
     tries: int = 0
 
 
@@ -196,6 +197,8 @@ class Claims:
             self._turn.send(peer, ClaimsGiven((), ended, self._sequence))  # we let go: it did not hear of it
         elif own.ended is not None:
             self._turn.send(peer, self._word(own))
+        elif self._members.boot_of(greater.holder) != greater.boot:
+            self._turn.count("claim_other_boot")
         elif greater.holder != self._turn.me and standing(greater) > standing(own.claim):
             self._give_way(own.claim, greater)
         else:
@@ -214,11 +217,23 @@ class Claims:
         if claim.holder != peer:
             self._turn.count("claim_foreign")
             return
+        if self._is_outdated(claim):
+            return
         stands = self.learn(claim)
         known = self._known(claim.capsule, claim.slot)
         later = known and known.holder == peer and known.boot == claim.boot and known.sequence >= claim.sequence
         if stands or later:
             self._turn.send(peer, ClaimHeard(claim.capsule, claim.slot, claim.sequence))
+
+    def _is_outdated(self, claim: Claim) -> bool:
+        """Whether the holder runs an old generation because the newer record has not come to it: it is handed
+        over, and the claim is not acknowledged, so that the holder comes again if that is lost."""
+        newest = self._orbits.records.get(claim.capsule)
+        if newest is None or claim.generation >= newest.record.generation:
+            return False
+        self._turn.count("claim_outdated")
+        self._turn.send(claim.holder, Records((newest.signed,)))
+        return True
 
     def released(self, peer: str, message: Released) -> None:
         """A holder ends its claim."""
@@ -258,6 +273,7 @@ class Claims:
         """A member's run is over: what it claimed in it is void, and it forgot what it acknowledged."""
         for own in self._own.values():
             own.acked.discard(peer)
+            own.sent.pop(peer, None)
         for memory in (self._asking, self._answered):
             memory.pop(peer, None)
         self._ended.pop(peer, None)
@@ -311,9 +327,15 @@ class Claims:
                 return  # a greater claim stands there: this one is over already
         own.acked.add(self._turn.me)
         for elector in electors:
-            if elector not in own.acked:
-                self._turn.send(elector, self._word(own))
+            self._tell(elector, own)
         self._rest_or_retry(key, own, electors)
+
+    def _tell(self, elector: str, own: _Own) -> None:
+        """Once at a time, and not without a link: it is told when there is one (``met``)."""
+        now = self._turn.now
+        if elector not in own.acked and own.sent.get(elector) != now and self._members.reachable(elector):
+            own.sent[elector] = now
+            self._turn.send(elector, self._word(own))
 
     def _word(self, own: _Own) -> Claimed | Released:
         if own.ended is None:
@@ -351,7 +373,9 @@ class Claims:
             self._deliver(own)
 
     def members_changed(self) -> None:
-        """Electors moved: those that are new for a claim of ours are told."""
+        """Electors moved: those that are new for a claim of ours are told, and holders are asked anew for what
+        is ours to know now."""
+        self._answered.clear()
         for _, own in sorted(self._own.items()):
             own.tries = 0
             self._deliver(own)
@@ -359,8 +383,8 @@ class Claims:
     def met(self, peer: str) -> None:
         """A link with a member is new: it is told what it has not acknowledged."""
         for _, own in sorted(self._own.items()):
-            if peer not in own.acked and peer in self._orbits.electors_of(own.claim.capsule):
-                self._turn.send(peer, self._word(own))
+            if peer in self._orbits.electors_of(own.claim.capsule):
+                self._tell(peer, own)
 
     # --- repair ------------------------------------------------------------------------------------------
 
@@ -400,7 +424,7 @@ class Claims:
         if peer in self._asking:
             self._answered[peer] = self._asking.pop(peer)
         for claim in message.claims:
-            if claim.holder == peer:
+            if claim.holder == peer and not self._is_outdated(claim):
                 self.learn(claim)
         for capsule, slot in message.ended:
             self._let_go(peer, capsule, slot)

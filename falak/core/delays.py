@@ -4,8 +4,8 @@ from __future__ import annotations
 
 
 class Delays:
-    """Estimates by kind: "heard" (a call to the elector's word that it sees to it), "look" (a convener's look at
-    another elector), "ask" (a summons of the first candidate to the first vote for it)."""
+    """Estimates by kind: "heard" (a call to the elector's word that it sees to it), "look" (a convener's look
+    at another elector), "ask" (a summons of the first candidate to the first vote for it)."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[float, float]] = {}

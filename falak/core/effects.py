@@ -6,108 +6,99 @@ time), ``Persisted`` for ``Persist``, ``Fetched`` for ``Fetch``, and so on, each
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from falak.core.model import Artifact, Record
 from falak.core.wire import Message
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Deed(msgspec.Struct, frozen=True, gc=False):
+    """What all effects are: immutable, made and compared in C (a step makes several)."""
+
+
+class Send(Deed, frozen=True):
     """A message on the link with a peer. Lost messages are told by ``Undelivered``."""
 
     peer: str
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
-class Gossip:
+class Gossip(Deed, frozen=True):
     """A message to every subscriber of a topic."""
 
     topic: str
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
-class Subscribe:
+class Subscribe(Deed, frozen=True):
     """Hear a topic's gossip from now on."""
 
     topic: str
 
 
-@dataclass(frozen=True, slots=True)
-class Dial:
+class Dial(Deed, frozen=True):
     """Connect to an address; ``peer`` is who should be there ("": unknown). Ends in LinkUp or DialFailed."""
 
     peer: str
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class Hangup:
+class Hangup(Deed, frozen=True):
     """Close the links with a peer."""
 
     peer: str
 
 
-@dataclass(frozen=True, slots=True)
-class Beat:
+class Beat(Deed, frozen=True):
     """Exchange beats with a peer, or stop."""
 
     peer: str
     on: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Persist:
+class Persist(Deed, frozen=True):
     """Store bytes under a key so that they outlive the process (empty: remove). Ends in ``Persisted``."""
 
     key: str
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Sign:
+class Sign(Deed, frozen=True):
     """Sign a record with this node's key. Ends in ``Signed``."""
 
     request: int
     record: Record
 
 
-@dataclass(frozen=True, slots=True)
-class Fetch:
+class Fetch(Deed, frozen=True):
     """Copy an artifact from a peer and verify it. Ends in ``Fetched``."""
 
     artifact: Artifact
     peer: str
 
 
-@dataclass(frozen=True, slots=True)
-class Prepare:
+class Prepare(Deed, frozen=True):
     """Make the artifact ready to start from (compile it), in the background. Ends in ``Prepared``."""
 
     artifact: Artifact
     runtime: str
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(Deed, frozen=True):
     """Start a copy as ``instance``. Ends in ``Started`` or ``StartFailed``."""
 
     instance: int
     record: Record
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(Deed, frozen=True):
     """End a copy (also one that is still starting). Ends in ``Ended``."""
 
     instance: int
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Deed, frozen=True):
     """Where a capsule's requests may go: a local copy (``instance``) or another node (``peer``). ``cost``
     is added to the requests in flight when the gateway draws two and takes the lesser."""
 
@@ -116,30 +107,26 @@ class Endpoint:
     cost: int
 
 
-@dataclass(frozen=True, slots=True)
-class SetEndpoints:
+class SetEndpoints(Deed, frozen=True):
     """Replace what the gateway knows of a capsule."""
 
     capsule: str
     endpoints: tuple[Endpoint, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SetRoutes:
+class SetRoutes(Deed, frozen=True):
     """Replace the gateway's table: (host, path prefix, capsule)."""
 
     routes: tuple[tuple[str, str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(Deed, frozen=True):
     """Match the requests parked under ``host/HOST`` against the routes again."""
 
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(Deed, frozen=True):
     """Answer every parked request of the key with a status and a reason for people."""
 
     key: str
@@ -148,8 +135,7 @@ class Refuse:
     retry_after_s: int
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(Deed, frozen=True):
     """What became of ``Publish``: kept by ``keepers`` (``why`` empty), or why not. ``changed`` is false when
     the same content was there already."""
 
@@ -161,8 +147,7 @@ class Published:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Joined:
+class Joined(Deed, frozen=True):
     """The node serves from now on (``why`` empty), or no peer answered in time; it goes on trying. ``refused``:
     a peer answered, and will not have this node."""
 
@@ -170,8 +155,7 @@ class Joined:
     refused: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(Deed, frozen=True):
     """A visible event (``falak events``). ``cause`` ties everything that one request set off together."""
 
     event: str

@@ -15,11 +15,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from falak.core.artifacts import Artifacts
+from falak.core.artifacts import NOTHING, PREPARED, Artifacts
+from falak.core.ballot import Ranking
 from falak.core.calls import Calls
 from falak.core.candidacy import Candidates
 from falak.core.claims import Claims
-from falak.core.convening import Convening, Ranking
+from falak.core.convening import Convening
 from falak.core.delays import Delays
 from falak.core.gravity import View, Weights, refusal, weigh
 from falak.core.membership import Membership
@@ -71,7 +72,7 @@ class Election:
         ages = [self._artifacts.age_s(a.digest) for a in record.artifacts]
         return View(
             profile=profile,
-            artifact=min(levels, default=2),
+            artifact=min(levels, default=PREPARED),
             artifact_age_s=max(ages, default=0.0),
             failures=self._momentum.failure_weight(record.name),
             copies=len(self._momentum.copies),
@@ -80,13 +81,17 @@ class Election:
         )
 
     def _estimate(self, record: Record, peer: str, profile: Profile, caller: str) -> View:
+        """A node as it is seen from here. Its way to the caller is only known where one of the two is this
+        node; else our own way to it has to do."""
         if peer == self._turn.me:
-            view = self.look_at_self(record, profile)
-        else:
-            keeper = peer in self._orbits.keepers_of(record.name)
-            failures = profile.failures_milli / 1000
-            view = View(profile, artifact=2 if keeper else 0, failures=failures, copies=profile.claims)
-        return replace(view, rtt_s=0.0 if peer == caller else self._members.rtt_s(peer))
+            return replace(self.look_at_self(record, profile), rtt_s=self._members.rtt_s(caller))
+        return View(
+            profile=profile,
+            rtt_s=0.0 if peer == caller else self._members.rtt_s(peer),
+            artifact=PREPARED if self._orbits.fetches(record, peer, profile.orbits) else NOTHING,
+            failures=profile.failures_milli / 1000,
+            copies=profile.claims,
+        )
 
     def rank(self, record: Record, caller: str, out: frozenset[str]) -> Ranking:
         """Candidates for a capsule, the strongest by estimated gravity first; ties go by a hash of capsule and
@@ -129,8 +134,8 @@ class Election:
     def copy_active(self, copy: Copy) -> None:
         """A copy answers: if it was elected, it serves."""
         if copy.confirmed:
+            self.calls.local_changed(copy.name)  # first: who hears of the claim may be here at once
             self._claims.now_ready(copy.name, copy.slot)
-            self.calls.local_changed(copy.name)
 
     def copy_failed(self, copy: Copy, why: str, capsule_fault: bool) -> None:
         """A copy is over by itself: its claim ends first, then whoever waits is seen to."""
@@ -158,6 +163,7 @@ class Election:
         """What is known of a capsule's claims changed."""
         if ended:
             self.voting.claim_ended(ended)
+        self.candidates.directory_changed(name)
         self.convening.directory_changed(name, ended, reason, capsule_fault)
 
     def end_all(self, why: str) -> None:

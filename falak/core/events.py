@@ -6,14 +6,17 @@ never looks for them. ``peer`` is always the id that the transport proved.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from falak.core.model import Capacity, Record, SignedRecord
 from falak.core.wire import Message
 
 
-@dataclass(frozen=True, slots=True)
-class Begin:
+class Fact(msgspec.Struct, frozen=True, gc=False):
+    """What all events are: immutable, made and compared in C (a step makes several)."""
+
+
+class Begin(Fact, frozen=True):
     """The first event. ``contacts`` are addresses to join through (none: this node starts a mesh);
     ``must_join``: without an answer it does not serve (they came from tickets, not from the address book).
     ``kept`` are the records and ``artifacts`` the digests found on disk. ``incarnation`` is one more than the
@@ -27,13 +30,11 @@ class Begin:
     artifacts: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Fact, frozen=True):
     """Nothing but time has passed: what is due by now is done."""
 
 
-@dataclass(frozen=True, slots=True)
-class LinkUp:
+class LinkUp(Fact, frozen=True):
     """A link with a peer was made, by us (``dialer``) or by it."""
 
     peer: str
@@ -41,16 +42,14 @@ class LinkUp:
     dialer: bool
 
 
-@dataclass(frozen=True, slots=True)
-class LinkDown:
+class LinkDown(Fact, frozen=True):
     """The last connection with a peer closed."""
 
     peer: str
     cause: str
 
 
-@dataclass(frozen=True, slots=True)
-class DialFailed:
+class DialFailed(Fact, frozen=True):
     """A dial of ``Dial.address`` failed; ``refused``: nobody listens there. ``peer`` as it was in the Dial."""
 
     peer: str
@@ -59,68 +58,59 @@ class DialFailed:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class PeerSilent:
+class PeerSilent(Fact, frozen=True):
     """A watched peer sent no beat for a while though its link is open."""
 
     peer: str
     silence_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class PeerBack:
+class PeerBack(Fact, frozen=True):
     """It sends beats again."""
 
     peer: str
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(Fact, frozen=True):
     """A message on the link with ``peer``, or gossip that ``peer`` signed."""
 
     peer: str
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
-class Undelivered:
+class Undelivered(Fact, frozen=True):
     """Messages to the peer were lost because its link broke or its queue was full."""
 
     peer: str
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Fact, frozen=True):
     """Requests are parked at this node's gateway under ``key``: a capsule's name, or ``host/HOST``."""
 
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Forgone:
+class Forgone(Fact, frozen=True):
     """Nobody waits for the key any more."""
 
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class NotHere:
+class NotHere(Fact, frozen=True):
     """The peer answered a forwarded request with "I have no copy"."""
 
     capsule: str
     peer: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unreachable:
+class Unreachable(Fact, frozen=True):
     """A request could not be handed to the peer: evidence of our own."""
 
     capsule: str
     peer: str
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Fact, frozen=True):
     """The first request that had been parked for ``key`` got its response's head."""
 
     key: str
@@ -128,8 +118,7 @@ class Answered:
     total_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(Fact, frozen=True):
     """A person publishes a record here; its generation is filled in by the core. ``ticket`` returns in
     ``Published``."""
 
@@ -137,24 +126,21 @@ class Publish:
     record: Record
 
 
-@dataclass(frozen=True, slots=True)
-class Signed:
+class Signed(Fact, frozen=True):
     """``Sign`` was done."""
 
     request: int
     record: SignedRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Persisted:
+class Persisted(Fact, frozen=True):
     """``Persist`` was done (``why`` empty) or failed."""
 
     key: str
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(Fact, frozen=True):
     """``Fetch`` ended: the artifact is here (``why`` empty), or not."""
 
     digest: str
@@ -162,8 +148,7 @@ class Fetched:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Fact, frozen=True):
     """``Prepare`` ended: a copy can start at once. ``capsule_fault``: the artifact itself is bad."""
 
     digest: str
@@ -171,16 +156,14 @@ class Prepared:
     capsule_fault: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Fact, frozen=True):
     """``Start`` ended well. ``load_s`` is what it took in the runtime."""
 
     instance: int
     load_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class StartFailed:
+class StartFailed(Fact, frozen=True):
     """``Start`` ended badly. ``capsule_fault``: it would anywhere."""
 
     instance: int
@@ -188,23 +171,20 @@ class StartFailed:
     capsule_fault: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Fact, frozen=True):
     """A copy ended: after ``Stop``, or behind our back."""
 
     instance: int
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Sampled:
+class Sampled(Fact, frozen=True):
     """The node's load and what is free of it (reservations not subtracted), once a second."""
 
     capacity: Capacity
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(Fact, frozen=True):
     """This node is about to end on purpose."""
 
 

@@ -111,15 +111,15 @@ def _terms(record: Record, view: View) -> dict[str, float]:
     capacity = view.profile.capacity
     cpu_free = _share(capacity.free_cpu_millis - record.resources.cpu_millis, capacity.cpu_millis)
     idle = 1.0 - min(1.0, _share(capacity.load_millis, capacity.cpu_millis))
-    fade = max(0.5, 0.5 ** (max(0.0, view.artifact_age_s) / LOCALITY_HALFLIFE_S))
+    fade = max(0.5 ** (max(view.artifact_age_s, 0.0) / LOCALITY_HALFLIFE_S), 0.5)
     return {
         "cpu": (cpu_free + idle) / 2,
         "memory": _share(capacity.free_memory_bytes - record.resources.memory_bytes, capacity.memory_bytes),
-        "latency": 1.0 / (1.0 + max(0.0, view.rtt_s) / LATENCY_HALF_S),
+        "latency": 1.0 / (1.0 + max(view.rtt_s, 0.0) / LATENCY_HALF_S),
         "tags": _affinity(record, view),
         "locality": (0.0, 0.6, 1.0)[view.artifact] * fade,
-        "health": 1.0 / (1.0 + max(0.0, view.failures)),
-        "room": 1.0 / (1.0 + max(0, view.copies) / ROOM_HALF),
+        "health": 1.0 / (1.0 + max(view.failures, 0.0)),
+        "room": 1.0 / (1.0 + max(view.copies, 0) / ROOM_HALF),
     }
 
 

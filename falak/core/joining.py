@@ -1,9 +1,9 @@
 """How a node becomes part of a mesh, and how it takes others in: contacts, hellos, the first sync.
 
-Owns hellos under way and this node's own joining. Who is alive is ``membership``'s. On every new link both sides
-say hello. A newcomer's hello is answered with the records it should have and the list of members, and handed on
-to the others. It has joined when it has met those members (or cannot), so that its view is whole; a node that
-was given no contact has joined at once.
+Owns hellos under way and this node's own joining; who is alive is ``membership``'s. On every new link both
+sides say hello. A newcomer's hello is answered with the records it should have and the list of members, and
+handed on to the others. It has joined when it has met those members (or cannot), so that its view is whole; a
+node that was given no contact has joined at once.
 
     (contacts) --a hello is answered by a welcome--> meeting --all met, or settle_s--> joined
     (contacts) --nobody for join_s--> joined alone (the address book is out of date), or the failure is told
@@ -31,8 +31,9 @@ CONTACT_AGAIN_S = 1.0
 class Host(Protocol):
     """Who is told of hellos: the node, which tells its rooms."""
 
-    def met(self, peer: str) -> None:
-        """A hello of the peer was accepted: it can be asked."""
+    def met(self, peer: str, joining: bool) -> None:
+        """A hello of the peer was accepted: it can be asked, and a member (not a newcomer) may have missed
+        something while it was away."""
 
     def first_sync(self, peer: str, profile: Profile) -> None:
         """A newcomer is to be sent the records it should have."""
@@ -111,9 +112,7 @@ class Joining:
             return
         met = [self._members.name_of(peer) for peer in self._members.links]
         if met:
-            why = (
-                f"{', '.join(met)} answered, but did not take this node in: have they joined a mesh themselves?"
-            )
+            why = f"{', '.join(met)} answered, but cannot take this node in: not part of a mesh themselves"
         else:
             why = f"no node answered at {', '.join(self._contacts)}: is one running there, and reachable?"
         self._turn.do(Joined(why))
@@ -145,7 +144,7 @@ class Joining:
 
     def _greet(self, peer: str) -> None:
         known = self._members.members.get(peer)
-        joining = not self._members.joined
+        joining = not self._members.joined and not self._answered
         if known is None:
             self._turn.send(peer, Hello(self._describe(), joining))
         else:
@@ -172,7 +171,7 @@ class Joining:
         self._turn.timers.cancel(("joining", "hello", peer))
         self._members.heard(peer, profile)
         self._members.greeted(peer)
-        self._host.met(peer)
+        self._host.met(peer, message.joining)
         if message.joining and self._members.joined:
             self._take_in(peer)
         elif message.joining:

@@ -193,7 +193,8 @@ class Membership:
         member = self.members.get(event.peer)
         if member:
             member.linked, member.dialling, member.tries, member.refusals = True, False, 0, 0
-            self._turn.timers.cancel(("member", "dial", event.peer))
+            for timer in ("dial", "dialled"):
+                self._turn.timers.cancel(("member", timer, event.peer))
         if event.dialer:
             self._others_at(event)
 
@@ -225,6 +226,7 @@ class Membership:
         member.dialling = True
         addresses = member.profile.addresses
         self._turn.do(Dial(peer, addresses[member.tries % len(addresses)]))
+        self._turn.after(self._settings.dial_s, "member", "dialled", peer)
 
     def dial_soon(self, peer: str) -> None:
         """The same, unless it dials us first."""
@@ -239,6 +241,7 @@ class Membership:
         if not member:
             return
         member.dialling = False
+        self._turn.timers.cancel(("member", "dialled", event.peer))
         member.tries += 1
         member.refusals += event.refused
         if member.linked:
@@ -297,7 +300,8 @@ class Membership:
         if len(self.members) >= KNOWN_MAX:
             gone = [other for other in self.members if other not in self._present]
             oldest = min(gone, key=lambda other: (self.members[other].heard_at, other))
-            self._turn.timers.cancel(("member", "dial", oldest))
+            for timer in ("dial", "dialled"):
+                self._turn.timers.cancel(("member", timer, oldest))
             del self.members[oldest]
         now = self._turn.now
         member = self.members[peer] = Member(profile, "", now, linked=peer in self.links, lost_at=now)
@@ -414,7 +418,9 @@ class Membership:
             self._member_due(what, peer, member)
 
     def _member_due(self, what: str, peer: str, member: Member) -> None:
-        if what == "quiet" and member.linked and not member.silent:
+        if what == "dialled" and member.dialling:
+            self.dial_failed(DialFailed(peer, "", False, "nothing was heard of it"))
+        elif what == "quiet" and member.linked and not member.silent:
             self._turn.count("deaf_redials")
             self._turn.do(Hangup(peer))
         elif what == "ttl" and member.state in (ALIVE, SUSPECT):

@@ -220,7 +220,11 @@ class Momentum:
 
     def failure_weight(self, name: str) -> float:
         """What speaks against this node for a capsule: its failures here, and those the node caused."""
-        return self.failures.weight(name, self._turn.now) + self.failures.weight("", self._turn.now)
+        return self.failures.weight(name, self._turn.now) + self.node_failure_weight()
+
+    def node_failure_weight(self) -> float:
+        """What speaks against this node for every capsule: failures that it caused."""
+        return self.failures.weight("", self._turn.now)
 
     def _go(self, copy: Copy, to: str, why: str) -> None:
         copy.history.append(f"{copy.state} -> {to}: {why}")

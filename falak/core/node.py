@@ -8,14 +8,15 @@ the same effects: no clock, no socket, no randomness but the seeded one, no set 
 - every effect carried out in its order (see ``effects``), the answers as events;
 - one step at a time.
 
-A step handles at most ``STEP_SLOTS_MAX`` timers and messages to itself; what is left is due at once.
+A step handles at most ``STEP_SLOTS_MAX`` timers and messages to itself; what is left, and what a timer set for
+at once, is due at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from falak.core import events as ev
 from falak.core import wire
@@ -32,6 +33,9 @@ from falak.core.orbits import Orbits
 from falak.core.publishing import Publishing
 from falak.core.settings import STEP_SLOTS_MAX, Settings
 from falak.core.turn import Turn
+
+UNDER_WAY_S: Final = 5.0
+"""What came this long before a link was lost may have been lost on its way to the other side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +106,12 @@ class Node:
         return self.turn.now if self.turn.inbox else self.turn.timers.next_at()
 
     def _drain(self, now: float) -> None:
-        slots = STEP_SLOTS_MAX
+        slots, mark = STEP_SLOTS_MAX, self.turn.timers.mark()
         while slots and self.turn.inbox:
             slots -= 1
             self._message(self.me.id, self.turn.inbox.popleft())
         while slots:
-            key = self.turn.timers.pop_due(now)
+            key = self.turn.timers.pop_due(now, mark)
             if key is None:
                 return
             slots -= 1
@@ -146,7 +150,7 @@ class Node:
             self._draining,
             count,
             digest,
-            round(1000 * self.momentum.failure_weight("")),
+            round(1000 * self.momentum.node_failure_weight()),
         )
 
     def sizes(self) -> dict[str, tuple[int, int]]:
@@ -175,7 +179,7 @@ class Node:
         """See ``membership.Watcher``."""
         self.claims.boot_ended(peer, boot)
         self.election.calls.boot_ended(peer)
-        self.election.convening.caller_gone(peer)
+        self.election.convening.callers.gone(peer)
         self.election.convening.member_suspended(peer)
 
     def members_changed(self) -> None:
@@ -183,11 +187,16 @@ class Node:
         self.orbits.members_changed()
         self.claims.members_changed()
         self.publishing.progressed()
+        self.election.convening.members_changed()
 
-    def met(self, peer: str) -> None:
+    def met(self, peer: str, joining: bool) -> None:
         """See ``joining.Host``."""
+        member = self.members.members[peer]
+        if not joining:
+            self.orbits.first_sync(peer, member.profile, member.lost_at - UNDER_WAY_S)
         self.claims.met(peer)
         self.election.calls.met(peer)
+        self.election.convening.met(peer)
 
     def first_sync(self, peer: str, profile: Profile) -> None:
         """See ``joining.Host``."""

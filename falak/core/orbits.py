@@ -27,12 +27,14 @@ from falak.core.wire import Announce, Found, HostEntry, Keep, Kept, Lookup, Reco
 
 @dataclass(slots=True)
 class Held:
-    """A record as it is held here. ``stored``: on this node's disk."""
+    """A record as it is held here, since when. ``stored``: on this node's disk; ``storing``: on its way."""
 
     record: Record
     signed: SignedRecord
     digest: bytes
     stored: bool = False
+    since: float = 0.0
+    storing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Orbits:
         self.records: dict[str, Held] = {}
         self.hosts: dict[str, HostOf] = {}
         self._keeping: dict[str, set[str]] = {}
+        self._writing: dict[str, int] = {}
         self._recheck: deque[str] = deque()
         self._routes: tuple[tuple[str, str, str], ...] = ()
         self._routes_outdated = False
@@ -133,7 +136,7 @@ class Orbits:
         if len(signed.data) > GOSSIP_MAX_BYTES:
             self._turn.count("record_oversize")
             return None
-        held = self.records[record.name] = Held(record, signed, digest, stored)
+        held = self.records[record.name] = Held(record, signed, digest, stored, self._turn.now)
         self._announce_change(record, signed, known)
         self._routes_outdated = True
         self._see_to(record.name)
@@ -199,7 +202,9 @@ class Orbits:
             return ""
 
     def _store(self, held: Held) -> None:
-        if not held.stored:
+        if not held.stored and not held.storing:
+            held.storing = True
+            self._writing[held.record.name] = self._writing.get(held.record.name, 0) + 1
             self._turn.do(Persist(f"record/{held.record.name}", msgspec.msgpack.encode(held.signed)))
 
     def persisted(self, event: Persisted) -> None:
@@ -208,6 +213,11 @@ class Orbits:
         held = self.records.get(name)
         if held is None or name == event.key:
             return
+        self._writing[name] = self._writing.get(name, 1) - 1
+        if self._writing[name] > 0:
+            return  # of an older record: a newer one is on its way
+        del self._writing[name]
+        held.storing = False
         if event.why:
             self._turn.note("capsule.not_stored", capsule=name, reason=event.why)
             self._fail_keep(name, event.why)
@@ -260,18 +270,22 @@ class Orbits:
         held = self.records[name]
         chosen = self.keepers_of(name)
         keeper = self._turn.me in chosen
-        watcher = held.record.orbit in self.watched
-        small = len(self._members.present()) <= self._settings.candidates_all
         if keeper:
             self._store(held)
             for route in held.record.routes:
                 self._enter(route.host, name, held.record.generation)
-        if keeper or (watcher and small):
+        if self.fetches(held.record, self._turn.me, self.watched):
             sources = (held.signed.publisher, *chosen)
             if self.has_artifacts(name) or any(self._members.usable(s) for s in sources if s != self._turn.me):
                 self._fetch(held.record, sources)
         if chosen and chosen[0] == self._turn.me:
             self._hand_to_electors(held)
+
+    def fetches(self, record: Record, peer: str, orbits: tuple[str, ...]) -> bool:
+        """Whether a member that watches these orbits has the record's artifacts by itself: keepers have, and in
+        a small cell every watcher, so that a candidate can start at once."""
+        small = len(self._members.present()) <= self._settings.candidates_all
+        return (small and record.orbit in orbits) or peer in self.keepers_of(record.name)
 
     def _hand_to_electors(self, held: Held) -> None:
         for elector in self.electors_of(held.record.name):
@@ -327,12 +341,14 @@ class Orbits:
 
     # --- first sync --------------------------------------------------------------------------------------
 
-    def first_sync(self, peer: str, profile: Profile) -> None:
-        """Hand a joiner the records of its orbits and those it is an elector of, in batches."""
+    def first_sync(self, peer: str, profile: Profile, since: float = 0.0) -> None:
+        """Hand a joiner the records of its orbits and those it is an elector of, in batches; a member that was
+        away only what came ``since`` it was."""
         batch: list[SignedRecord] = []
         size = 0
         for name, held in self.records.items():
-            if held.record.orbit not in profile.orbits and peer not in self.electors_of(name):
+            wanted = held.record.orbit in profile.orbits or peer in self.electors_of(name)
+            if held.since < since or not wanted:
                 continue
             if size + len(held.signed.data) > MESSAGE_MAX_BYTES // 2:
                 self._turn.send(peer, Records(tuple(batch)))

@@ -128,7 +128,9 @@ class Publishing:
         self._turn.after(self._settings.inquiry_s / 2, "publish", "inquiry", str(launch.request))
 
     def found(self, peer: str, message: Found) -> None:
-        """An elector answered an inquiry of a launch or of a search."""
+        """An elector answered an inquiry of a launch or of a search, or a convener a candidate's."""
+        if message.record is not None:
+            self._orbits.accept(message.record)
         if message.token in self._searches:
             self._search_found(peer, message)
             return
@@ -139,13 +141,11 @@ class Publishing:
 
     def _launch_found(self, launch: _Launch, peer: str, message: Found) -> None:
         launch.heard[message.token].add(peer)
-        if message.key.startswith("host/"):
-            if message.capsule and message.capsule != launch.record.name:
-                host = message.key[5:]
-                self._fail(launch, f"host {host} belongs to capsule {message.capsule}: choose another host")
-                return
-        elif message.record is not None:
-            self._orbits.accept(message.record)
+        taken = message.capsule not in ("", launch.record.name)
+        if taken and message.key.startswith("host/"):
+            host = message.key[5:]
+            self._fail(launch, f"host {host} belongs to capsule {message.capsule}: choose another host")
+            return
         launch.generation = max(launch.generation, message.generation)
         if all(len(launch.heard[t]) >= needed(len(asked)) for t, asked in launch.asked.items()):
             self._sign(launch)
@@ -295,7 +295,7 @@ class Publishing:
     def _search_found(self, peer: str, message: Found) -> None:
         search = self._searches[message.token]
         search.missing.discard(peer)
-        if message.record is not None and self._orbits.accept(message.record):
+        if message.record is not None and self._orbits.get(search.name):
             self._close(message.token)
             self._turn.do(Retry(search.key))
         elif message.capsule and message.key == search.name and message.record is None:

@@ -52,6 +52,8 @@ class Settings:
     Larger: fewer dials to dead nodes. Smaller: links heal faster."""
     redial_forget_s: float = 24 * 3600.0
     """A dropped member is redialled for this long, then forgotten."""
+    dial_s: float = 10.0
+    """A dial of which nothing is heard for this long is tried again. Above what the transport gives itself."""
     hello_s: float = 3.0
     """A link whose hello is not answered for this long is closed and dialled again. Larger: patience with
     slow nodes. Smaller: faster second tries."""
@@ -76,6 +78,9 @@ class Settings:
     overload. Smaller: a convener that died is replaced sooner."""
     call_deadline_s: float = 9.0
     """A call without a result by then is refused. Below the gateway's parking time."""
+    convene_deadline_s: float = 8.0
+    """A convener that has no result by then says why not. Below the call's own deadline, so that the caller
+    hears the reason."""
     calls_max: int = 4096
     """Calls of this node waiting at once; beyond it requests are refused with "busy"."""
 

@@ -29,6 +29,9 @@ class Timers:
         self._count += 1
         self._at[key] = (at, self._count)
         heapq.heappush(self._heap, (at, self._count, key))
+        if len(self._heap) > 4 * len(self._at) + 64:
+            self._heap = [(when, count, which) for which, (when, count) in self._at.items()]
+            heapq.heapify(self._heap)
 
     def cancel(self, key: TimerKey) -> None:
         """Forget the key; fine if it is not set."""
@@ -45,14 +48,23 @@ class Timers:
             heapq.heappop(heap)
         return heap[0][0] if heap else None
 
-    def pop_due(self, now: float) -> TimerKey | None:
-        """The earliest key that is due by ``now``, no longer set."""
+    def mark(self) -> int:
+        """This moment: what is set later is told apart from what is set by now."""
+        return self._count
+
+    def pop_due(self, now: float, mark: int | None = None) -> TimerKey | None:
+        """The earliest key that is due by ``now``, no longer set; None where that was set after ``mark``."""
         at = self.next_at()
-        if at is None or at > now:
+        if at is None or at > now or (mark is not None and self._heap[0][1] > mark):
             return None
         key = heapq.heappop(self._heap)[2]
         del self._at[key]
         return key
+
+    def room(self) -> int:
+        """Entries kept, those replaced or cancelled and not yet forgotten included: at most four times the
+        keys there were at the last setting, and 64."""
+        return len(self._heap)
 
     def __len__(self) -> int:
         return len(self._at)

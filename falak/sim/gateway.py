@@ -27,6 +27,7 @@ class Request:
     at: str
     host: str
     began_at: float
+    run: int
     outcome: str = ""
     status: int = 0
     ended_at: float = 0.0

@@ -51,6 +51,8 @@ class Host:
         self.disk_why = ""
         self.artifacts: dict[str, None] = {}
         self.links: dict[str, int] = {}
+        self.told_links: dict[str, None] = {}
+        self.stopped: dict[int, None] = {}
         self.topics: dict[str, None] = {}
         self.instances: dict[int, str] = {}
         self.faults: dict[str, StartFault] = {}
@@ -72,6 +74,7 @@ class Host:
         self.runs += 1
         self.up, self.joined, self._held = True, False, None
         self.links, self.topics, self.instances = {}, {}, {}
+        self.told_links, self.stopped = {}, {}
         boot = self.world.rng.getrandbits(32)
         me = Identity(self.id, self.name, boot, "main", self.zone)
         self.node = Node(me, self.place, self.world.settings, self.world.rng.getrandbits(32))
@@ -194,6 +197,7 @@ class Host:
                 self._start_copy(instance, record.name)
             case ef.Stop(instance, why):
                 self.instances.pop(instance, None)
+                self.stopped[instance] = None
                 self.later(0.0, ev.Ended(instance, why))
 
     def _fetch(self, artifact: Artifact, peer: str) -> None:

@@ -5,17 +5,31 @@ A violation raises ``Broken``, which names the seed, the time and the host, so t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from falak.core.momentum import ACTIVE, START
+from falak.core.model import Claim, slot_key
+from falak.core.momentum import ACTIVE
 from falak.sim.gateway import PARK_S
 
 if TYPE_CHECKING:
     from falak.sim.host import Host
     from falak.sim.world import World
 
-GRACE_S = 1.0
+GRACE_S: Final = 1.0
 """A request's end may be late by this much (the last tries of a forward)."""
+NOTHING_LEFT: Final = (
+    "calls",
+    "ballots",
+    "elections waiting",
+    "callers of one capsule",
+    "candidacies",
+    "copies starting",
+    "launches",
+    "searches",
+    "lesser claims",
+    "records others wait for",
+)
+"""Sizes that are 0 once nothing is under way."""
 
 
 class Broken(AssertionError):
@@ -27,53 +41,95 @@ def _broken(world: World, where: str, what: str) -> Broken:
 
 
 def after_step(world: World, host: Host) -> None:
-    """Nothing exceeds its limit, on the host that has just stepped."""
-    node, settings = host.node, world.settings
-    limits = {
-        "copies starting": (
-            sum(1 for c in node.momentum.copies.values() if c.state == START),
-            settings.starts_max,
-        ),
-        "records": (len(node.orbits.records), settings.records_max),
-        "hosts": (len(node.orbits.hosts), settings.hosts_max),
-        "members": (len(node.members.present()), 256),
-    }
-    limits |= {name: bound for name, bound in node.election.sizes().items()}
-    for name, (size, limit) in limits.items():
+    """On the host that has just stepped: nothing exceeds its limit, and its gateway sends nothing to a copy
+    that does not run."""
+    for name, (size, limit) in host.node.sizes().items():
         if size > limit:
             raise _broken(world, host.name, f"{name}: {size}, the limit is {limit}")
+    for capsule, endpoints in host.gateway.endpoints.items():
+        for endpoint in endpoints:
+            if endpoint.instance in host.stopped:
+                raise _broken(world, host.name, f"requests for {capsule} go to a copy that was stopped")
 
 
 def requests_end(world: World) -> None:
     """Every request of a live node was answered, or refused with a reason, by its deadline."""
     for request in world.requests:
         late = world.now - request.began_at > PARK_S + GRACE_S
-        if not request.outcome and late and world.hosts[request.at].up:
+        same_run = world.hosts[request.at].up and world.hosts[request.at].runs == request.run
+        if not request.outcome and late and same_run:
             raise _broken(world, request.at, f"request {request.number} for {request.host} never ended")
-        if request.status not in (0, 200) and not request.outcome:
+        if request.status >= 400 and not request.outcome:
             raise _broken(world, request.at, f"request {request.number} was refused without a reason")
+        if request.outcome and request.ended_at - request.began_at > PARK_S + GRACE_S:
+            raise _broken(world, request.at, f"request {request.number} ended {request.outcome}, too late")
 
 
 def quiet(world: World) -> None:
-    """What holds once nothing is under way."""
+    """What holds once nothing is under way and everybody can reach everybody."""
+    views_agree(world)
+    nothing_is_left(world)
     one_holder(world)
+    directories_agree(world)
+
+
+def views_agree(world: World) -> None:
+    """Every node that runs has joined and sees exactly those that run."""
+    up = tuple(sorted(host.id for host in _up(world)))
+    somebody = any(host.joined for host in _up(world))  # else there was nobody to join
+    for host in _up(world):
+        if host.node.members.present() != up or host.joined != somebody:
+            raise _broken(
+                world, host.name, f"joined: {host.joined}, sees {host.node.members.present()}, not {up}"
+            )
+
+
+def nothing_is_left(world: World) -> None:
+    """Nothing is under way, and nothing runs that the core does not know of."""
+    for host in _up(world):
+        sizes = host.node.sizes()
+        left = {name: sizes[name][0] for name in NOTHING_LEFT if sizes[name][0]}
+        if left:
+            raise _broken(world, host.name, f"still under way: {left}")
+        orphans = set(host.instances) - set(host.node.momentum.copies)
+        if orphans:
+            raise _broken(world, host.name, f"copies run that the core has forgotten: {sorted(orphans)}")
 
 
 def one_holder(world: World) -> None:
-    """Once quiet, a slot has one copy that serves, its claim is known to electors, nothing else runs."""
+    """A slot has one copy that serves, whoever claims serves, and nothing runs unelected."""
     holders: dict[tuple[str, int], list[str]] = {}
-    for host in world.hosts.values():
-        if not host.up:
-            continue
-        for copy in host.node.momentum.copies.values():
+    for host in _up(world):
+        copies = host.node.momentum.copies.values()
+        for copy in copies:
             if copy.confirmed and copy.state == ACTIVE:
                 holders.setdefault((copy.name, copy.slot), []).append(host.name)
             elif not copy.confirmed:
                 raise _broken(world, host.name, f"a copy of {copy.name} runs that nobody elected")
-        claims = {(c.capsule, c.slot) for c in host.node.claims.own()}
-        serving = {(c.name, c.slot) for c in host.node.momentum.copies.values() if c.confirmed}
+        claims = {(c.capsule, c.slot) for c in host.node.claims.own() if c.ready}
+        serving = {(c.name, c.slot) for c in copies if c.confirmed and c.state == ACTIVE}
         if claims != serving:
             raise _broken(world, host.name, f"claims {sorted(claims)} but serves {sorted(serving)}")
     for slot, names in holders.items():
         if len(names) > 1:
-            raise _broken(world, ", ".join(names), f"{slot[0]}/{slot[1]} has {len(names)} holders")
+            raise _broken(world, ", ".join(names), f"{slot_key(*slot)} has {len(names)} holders")
+
+
+def directories_agree(world: World) -> None:
+    """Every elector of a capsule lists exactly what is claimed."""
+    claimed: dict[str, list[Claim]] = {}
+    for host in _up(world):
+        for claim in host.node.claims.own():
+            claimed.setdefault(claim.capsule, []).append(claim)
+    for host in _up(world):
+        for name in host.node.orbits.records:
+            if host.id not in host.node.orbits.electors_of(name):
+                continue
+            known = host.node.claims.live(name)
+            wanted = sorted(claimed.get(name, []), key=lambda claim: claim.slot)
+            if known != wanted:
+                raise _broken(world, host.name, f"its directory has {known} for {name}, claimed is {wanted}")
+
+
+def _up(world: World) -> list[Host]:
+    return [host for host in world.hosts.values() if host.up]

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from falak.core import events as ev
+from falak.core.settings import Settings
 from falak.sim import invariants
 from falak.sim.host import StartFault
 from falak.sim.network import Weather
 from falak.sim.world import World, capsule
 
-QUIET_S = 45.0
+QUIET_S = 25.0
 """After this long without any action everything that was under way has ended."""
 PAUSES_S = (0.0, 0.0005, 0.002, 0.02, 0.1, 0.5, 3.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing that happens. ``what`` is a key of ``ACTIONS``; ``node``, ``capsule``, ``seconds`` as it needs."""
+    """One thing that happens: ``what`` is a key of ``ACTIONS``, the rest is as that one needs it."""
 
     what: str
     node: str = ""
@@ -89,7 +90,7 @@ def _draw_action(rng: random.Random, nodes: list[str], capsules: list[str]) -> A
 def play(plan: Plan, watch: Callable[[World], object] = lambda world: None) -> World:
     """Carry a plan out, let it come to rest, and hold every invariant. Raises ``invariants.Broken``.
     ``watch`` is given the world before anything happens (for a trace)."""
-    world = World(plan.seed, plan.weather)
+    world = World(plan.seed, plan.weather, Settings(start_s=6.0))
     watch(world)
     try:
         world.mesh(plan.nodes)
@@ -104,6 +105,7 @@ def play(plan: Plan, watch: Callable[[World], object] = lambda world: None) -> W
 def rest(world: World) -> None:
     """End every disturbance, wait until nothing is under way, and hold what must hold then."""
     world.heal()
+    world.network.weather = replace(world.network.weather, loss=0.0, tear=0.0)
     for host in world.hosts.values():
         host.resume()
     world.run(QUIET_S)
@@ -135,7 +137,7 @@ def _crash(world: World, action: Action) -> None:
 
 
 def _restart(world: World, action: Action) -> None:
-    """Whoever is down starts again, through the named node if that one is up, else through the first that is."""
+    """Whoever is down starts again, through the named node if it is up, else through the first that is."""
     down = next((name for name, host in world.hosts.items() if not host.up), "")
     through = [h.name for h in world.hosts.values() if h.answers and h.joined]
     if down and through:

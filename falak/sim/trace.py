@@ -8,7 +8,7 @@ Owns the wording, and which events are left out as noise. It watches and changes
     12.3 ms  n1 => Start hello as #1                                what a node had its driver do
     12.3 ms  n1 ** election.won capsule=hello slot=0 ...            what people may see (``falak events``)
 
-Messages of a node to itself are shown like others. What a network lost is marked; deliveries are not shown.
+Messages of a node to itself are shown like others; ``-x`` is one that got lost. Deliveries are not shown.
 """
 
 from __future__ import annotations
@@ -50,9 +50,12 @@ class Trace:
         inner = what.message if isinstance(what, Own | Lost | ef.Send | ef.Gossip) else what
         if type(inner) in self._hidden or isinstance(what, ev.Received):
             return
-        text = _Words(self._world).line(host, what)
-        if text:
-            self.lines.append(f"{(self._world.now - self._zero) * 1000:8.2f} ms  {text}")
+        words = _Words(self._world)
+        if isinstance(what, Lost) and self.lines:
+            sent = words.line(host, ef.Send(what.peer, what.message))
+            if self.lines[-1].endswith(sent):
+                self.lines.pop()
+        self.lines.append(f"{(self._world.now - self._zero) * 1000:9.2f} ms  {words.line(host, what)}")
 
 
 class _Words:
@@ -116,7 +119,8 @@ class _Words:
 
     def answer(self, message: wire.Voted | wire.Saw) -> str:
         claim = f", claim: {self.claim(message.claim)}" if message.claim else ""
-        return f"{slot_key(message.capsule, message.slot)}: {self.vote(message.vote)}{claim}"
+        convening = ", convening" if isinstance(message, wire.Saw) and message.convening else ""
+        return f"{slot_key(message.capsule, message.slot)}: {self.vote(message.vote)}{claim}{convening}"
 
     def claim(self, claim: Claim) -> str:
         state = "ready" if claim.ready else "starting"
@@ -222,6 +226,7 @@ _MESSAGES: Final[dict[type, Callable[[_Words, Any], str]]] = {
         + (" with proof" if m.proof else "")
     ),
     wire.Decline: lambda w, m: f"{slot_key(m.capsule, m.slot)} epoch {m.epoch}{_reason(m.reason)}",
+    wire.Withdrawn: lambda w, m: f"{slot_key(m.capsule, m.slot)} epoch {m.epoch}",
     wire.Proceed: lambda w, m: f"{slot_key(m.capsule, m.slot)} epoch {m.epoch}",
     wire.Propose: lambda w, m: (
         f"{slot_key(m.capsule, m.slot)} epoch {m.epoch} gravity {m.gravity}"
@@ -233,6 +238,8 @@ _MESSAGES: Final[dict[type, Callable[[_Words, Any], str]]] = {
     wire.Released: lambda w, m: f"{w.claim(m.claim)}{_reason(m.reason)}",
     wire.Outclaimed: lambda w, m: w.claim(m.claim),
     wire.ClaimHeard: lambda w, m: f"{slot_key(m.capsule, m.slot)} sequence {m.sequence}",
-    wire.ClaimsAsked: lambda w, m: m.capsule,
-    wire.ClaimsGiven: lambda w, m: w.claims(m.claims),
+    wire.ClaimsAsked: lambda w, m: "besides " + (" ".join(slot_key(*key) for key in m.known) or "none"),
+    wire.ClaimsGiven: lambda w, m: (
+        w.claims(m.claims) + (f"; ended {' '.join(slot_key(*key) for key in m.ended)}" if m.ended else "")
+    ),
 }

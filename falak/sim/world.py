@@ -10,6 +10,7 @@ import heapq
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from falak.core import effects as ef
 from falak.core import events as ev
@@ -148,7 +149,7 @@ class World:
 
     def request(self, at: str, host: str) -> Request:
         """A client asks a node."""
-        request = Request(len(self.requests) + 1, at, host, self.now)
+        request = Request(len(self.requests) + 1, at, host, self.now, self.hosts[at].runs)
         self.requests.append(request)
         self.hosts[at].gateway.take(request)
         return request
@@ -176,28 +177,34 @@ class World:
         if not copies:
             self._lose(host, peer, message)
         for _ in range(copies):
-            self._deliver(host.id, peer, link, message)
+            self._arrive_after(self.network.one_way_s(), host.id, self.by_id[peer], link, message)
 
     def _lose(self, host: Host, peer: str, message: Message) -> None:
         if self.tracer:
             self.tracer(host.name, Lost(peer, message))
 
-    def _deliver(self, source: str, peer: str, link: int, message: Message) -> None:
-        target = self.by_id[peer]
+    def _arrive_after(self, delay_s: float, source: str, target: Host, link: int, message: Message) -> None:
         run = target.runs
 
         def arrive() -> None:
             if target.runs == run and link not in self._torn:
                 target.step(ev.Received(source, message))
 
-        self.after(self.network.one_way_s(), arrive)
+        self.after(delay_s, arrive)
 
     def gossip(self, host: Host, topic: str, message: Message) -> None:
-        """Carry gossip to every subscriber that a path of links reaches (here: that is linked)."""
-        for peer in sorted(host.links):
-            if topic in self.by_id[peer].topics:
+        """Carry gossip to every subscriber that a path of links between subscribers reaches."""
+        reached = {host.id: 0.0}
+        way = [host]
+        for relay in way:
+            for peer in sorted(relay.links):
+                target = self.by_id[peer]
+                if peer in reached or topic not in target.topics or not target.answers:
+                    continue
+                reached[peer] = reached[relay.id] + self.network.one_way_s()
+                way.append(target)
                 for _ in range(self.network.copies()):
-                    self._deliver(host.id, peer, host.links[peer], message)
+                    self._arrive_after(reached[peer], host.id, target, relay.links[peer], message)
 
     def dial(self, host: Host, peer: str, address: str) -> None:
         """Make a link, or fail to. A dial to somebody already linked changes nothing and is not told of."""
@@ -222,8 +229,21 @@ class World:
             return
         self._links += 1
         host.links[target.id] = target.links[host.id] = self._links
-        host.step(ev.LinkUp(target.id, target.address, True))
-        target.step(ev.LinkUp(host.id, host.address, False))
+        self._tell_up(host, target, True)
+        self._tell_up(target, host, False)
+
+    @staticmethod
+    def _tell_up(host: Host, other: Host, dialer: bool) -> None:
+        """Unless the last link's end was not told yet: then to the host it never ended."""
+        if other.id not in host.told_links:
+            host.told_links[other.id] = None
+            host.step(ev.LinkUp(other.id, other.address, dialer))
+
+    @staticmethod
+    def _tell_down(host: Host, run: int, peer: str, cause: str) -> None:
+        if host.runs == run and peer in host.told_links and peer not in host.links:
+            del host.told_links[peer]
+            host.step(ev.LinkDown(peer, cause))
 
     def break_link(self, a: str, b: str, cause: str) -> None:
         """Close the link between two nodes; each side is told. What is under way on it is lost unless its
@@ -234,7 +254,7 @@ class World:
         for this, other in ((self.by_id[a], b), (self.by_id[b], a)):
             if other in this.links:
                 del this.links[other]
-                this.later(CLOSE_S, ev.LinkDown(other, cause))
+                self.after(CLOSE_S, partial(self._tell_down, this, this.runs, other, cause))
 
     def cut(self, groups: list[list[str]]) -> None:
         """Split the network: links across the groups break."""
