@@ -66,7 +66,7 @@ IMPORT(HTTP, "[method]future-incoming-response.get") void answer_get(int future,
 IMPORT(HTTP, "[method]incoming-response.status") int answer_status(int response);
 IMPORT(HTTP, "[method]incoming-response.consume") void answer_consume(int response, void *ret);
 
-enum { WRITE_MAX_BYTES = 4096, INTERNAL_ERROR = 38 };
+enum { WRITE_MAX_BYTES = 4096, INTERNAL_ERROR = 38, STREAM_CLOSED = 1 };
 
 // One place for every result, and memory that the host fills. A read of a body starts over at its mark.
 static _Alignas(16) char ret[256];
@@ -165,23 +165,26 @@ static void write_pairs(int stream, pairs all, text before, text between) {
 
 // --- what came in -----------------------------------------------------------------------------------
 
-// Reads a body to its end and returns its size; copies it to `into` unless that is 0.
-static uint64_t drain(int body, int into) {
+typedef struct { uint64_t size; int broken; } drained;
+
+// Reads a body until it ends or breaks; copies it to `into` unless that is 0.
+static drained drain(int body, int into) {
   incoming_stream(body, ret);
   must(!TAG(ret));
   int stream = int_at(4);
-  uint64_t total = 0;
+  drained all = {0};
   size_t mark = arena_used;
   for (;; arena_used = mark) {
     stream_read(stream, 65536, ret);
+    all.broken = TAG(ret) && TAG(ret + 4) != STREAM_CLOSED;
     if (TAG(ret)) break;
     text part = text_at(4);
-    total += part.length;
+    all.size += part.length;
     if (into && !write_to(into, part)) break;
   }
   arena_used = mark;
-  input_drop(stream);
-  return total;
+  if (!all.broken) input_drop(stream);  // the error in it is its child
+  return all;
 }
 
 static int consume(int request) {
@@ -280,6 +283,12 @@ static void print(void) {
   write_to(to_out, TEXT("\nno newline at the end"));
 }
 
+static void upload(int request, int out) {
+  drained all = drain(consume(request), 0);
+  if (all.broken) return say(out, 400, TEXT("the body broke off\n"));
+  say(out, 200, decimal(all.size));
+}
+
 // --- calls out --------------------------------------------------------------------------------------
 
 static void report_error(int out, int code) {
@@ -344,7 +353,7 @@ static void answer_well(int request, int out, text path) {
   if (starts(path, TEXT("/trailers"))) return trailers(out);
   if (starts(path, TEXT("/forge"))) return forge(out);
   if (starts(path, TEXT("/outgoing?"))) return outgoing(out, after(path, TEXT("/outgoing?")));
-  if (starts(path, TEXT("/upload"))) return say(out, 200, decimal(drain(consume(request), 0)));
+  if (starts(path, TEXT("/upload"))) return upload(request, out);
   if (starts(path, TEXT("/stdout"))) print();
   if (starts(path, TEXT("/wait/"))) wait_ms(number(after(path, TEXT("/wait/"))));
   if (starts(path, TEXT("/spin/"))) spin_ms(number(after(path, TEXT("/spin/"))));
