@@ -42,7 +42,9 @@ kind                  the rest of the tuple
 
 Bounds of the queue (``capacity`` events, and 64 MiB of payload): ``GOSSIP`` beyond them is dropped and
 counted (``dropped``); readers of ``MESSAGE`` and ``ASKED`` streams stop reading (the peer feels backpressure)
-until there is room; every other kind is bounded by what was asked for or by connections and is never dropped.
+until there is room, and a peer's stream already when 1/64 of the queue (at least 256) are its messages, so that
+one that floods makes nobody else wait; every other kind is bounded by what was asked for or by connections and
+is never dropped.
 """
 
 from collections.abc import Mapping, Sequence

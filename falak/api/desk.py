@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from falak.api.notes import Notes
 from falak.core.effects import Published
@@ -19,9 +20,8 @@ Emit = Callable[[dict[str, Any]], Awaitable[None]]
 """Hands one item to the client; waits while it does not read."""
 
 
-@dataclass(slots=True)
-class Desk:
-    """``tell`` steps an event; ``ask(peer, data, deadline_s)`` raises an exception whose text is the reason;
+class Desk(msgspec.Struct):
+    """``tell`` steps an event; ``ask(peer, data, deadline_s)`` raises ``PeerError`` with the reason;
     ``take(path)`` takes a file into the store: its digest, size and exports, or an ``OperatorError``."""
 
     node: Node
@@ -35,8 +35,8 @@ class Desk:
     ticket: Callable[[], str]
     counters: Callable[[], dict[str, Any]]
     leave: Callable[[], None]
-    launches: dict[int, Callable[[Published], None]] = field(default_factory=dict)
-    requests: count[int] = field(default_factory=lambda: count(1))
+    launches: dict[int, Callable[[Published], None]] = msgspec.field(default_factory=dict)
+    requests: count[int] = msgspec.field(default_factory=lambda: count(1))
 
     def published(self, effect: Published) -> None:
         """The core ended a publication: whoever waits for it is told."""

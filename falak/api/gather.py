@@ -7,13 +7,13 @@ partial and says so. Nothing is cached.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
 from falak.api.desk import Desk, Emit
 from falak.api.peers import Wish, decode_answer, encode_ask, told_events, told_logs, told_ps
+from falak.errors import PeerError
 
 ASK_S: Final = 1.0
 """Deadline for every member's part. Larger: slow members are in. Smaller: listings are quick."""
@@ -54,8 +54,7 @@ class Named(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     capsule: str
 
 
-@dataclass(slots=True)
-class Cursor:
+class Cursor(msgspec.Struct):
     """How far a member's items were read: numbers count from 1 in every run."""
 
     boot: int = 0
@@ -93,7 +92,7 @@ class Gathering:
             data = encode_ask(self._op, msgspec.to_builtins(wish))
             answer = decode_answer(await self._desk.ask(peer, data, deadline_s))
             return self._news(peer, answer)
-        except (ValueError, KeyError, TypeError):
+        except (PeerError, ValueError, KeyError, TypeError):
             return None
 
     def _news(self, peer: str, answer: dict[str, Any]) -> list[Item]:
@@ -146,13 +145,17 @@ async def logs(desk: Desk, arguments: Lines, emit: Emit) -> dict[str, Any]:
 
 
 async def why(desk: Desk, arguments: Named, emit: Emit) -> dict[str, Any]:
-    """The newest story of a capsule: all events with the cause whose first event is the newest."""
+    """The newest story of a capsule: of the causes that led to an election (of all, where none did), the one
+    whose first event is the newest, with all its events. A request at a node that did not know where the copy
+    runs has a cause, too, but only asks the directory."""
     gathering = Gathering(desk, "events", Wish(arguments.capsule))
     told = sorted(await gathering.round(), key=_by_time)
     began: dict[str, float] = {}
+    elected: set[str] = set()
     for item in told:
         if item["cause"]:
             began.setdefault(item["cause"], item["at"])
-    cause = max(began, key=lambda name: began[name], default="")
+            elected |= {item["cause"]} if item["event"].startswith("election.") else set()
+    cause = max(elected or began, key=lambda name: began[name], default="")
     story = [item for item in told if cause and item["cause"] == cause]
     return {"capsule": arguments.capsule, "cause": cause, "events": story, "missing": gathering.missing}

@@ -22,7 +22,10 @@ from falak.core.orbits import default_host
 from falak.errors import NOT_SERVING, OperatorError
 
 CALL_S: Final = 30.0
-"""Longest wait for the first answer: parking ends before, so this ends only a capsule that does not answer."""
+"""Longest wait for one answer: parking ends before, so this ends only a capsule that does not answer."""
+CALL_TRIES: Final = 3
+"""A large component may still be compiled where it was to start when the first request's patience ends."""
+CALL_AGAIN_S: Final = 1.0
 SLACK_S: Final = 5.0
 """The core ends a publication itself; it is not waited for longer than this beyond its own deadline."""
 HEAD_MAX_BYTES: Final = 64 * 1024
@@ -103,23 +106,27 @@ async def _publish(desk: Desk, record: Record) -> Published:
 
 
 async def _call(desk: Desk, name: str) -> dict[str, Any]:
-    """One real request through this node's own gateway. Raises ``OperatorError`` (exit 4) when the capsule did
-    not answer, or answered that it failed."""
-    seen = max((item["n"] for item in desk.notes.after(0)), default=0)
-    watch = _Stopwatch()
-    try:
-        async with asyncio.timeout(CALL_S):
-            status, body = await _request(desk.http, default_host(name))
-    except TimeoutError:
-        raise _silent(name, f"no answer within {CALL_S:g} s") from None
-    except (OSError, ValueError) as error:
-        raise _silent(name, str(error)) from None
-    refusals = [i["reason"] for i in desk.notes.after(seen, name) if i["event"] == "request.refused"]
-    if refusals:
-        raise _silent(name, str(refusals[-1]))
-    if status >= 500:
-        raise _silent(name, f"HTTP {status}: {body.strip()[:REASON_MAX_CHARS] or 'no text'}")
-    return {"status": status, "ms": watch.lap_ms()}
+    """Real requests through this node's own gateway, until one is not refused by the mesh. Raises
+    ``OperatorError`` (exit 4) when the capsule did not answer, or answered that it failed."""
+    refusal = ""
+    for again in range(CALL_TRIES):
+        await asyncio.sleep(CALL_AGAIN_S if again else 0.0)
+        seen = max((item["n"] for item in desk.notes.after(0)), default=0)
+        watch = _Stopwatch()
+        try:
+            async with asyncio.timeout(CALL_S):
+                status, body = await _request(desk.http, default_host(name))
+        except TimeoutError:
+            raise _silent(name, f"no answer within {CALL_S:g} s") from None
+        except (OSError, ValueError) as error:
+            raise _silent(name, str(error)) from None
+        refusals = [i["reason"] for i in desk.notes.after(seen, name) if i["event"] == "request.refused"]
+        if not refusals and status < 500:
+            return {"status": status, "ms": watch.lap_ms()}
+        if not refusals:
+            raise _silent(name, f"HTTP {status}: {body.strip()[:REASON_MAX_CHARS] or 'no text'}")
+        refusal = str(refusals[-1])
+    raise _silent(name, refusal)
 
 
 def _silent(name: str, why: str) -> OperatorError:

@@ -11,8 +11,6 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +18,7 @@ import msgspec
 
 from falak.api import gather, launch, listings
 from falak.api.desk import Desk
+from falak.core.model import UNREADABLE
 from falak.errors import USAGE, OperatorError
 
 log = logging.getLogger(__name__)
@@ -39,8 +38,7 @@ LAUNCH_S: Final = 240.0
 Operation = Callable[[Desk, Any, Any], Awaitable[Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Op:
+class Op(msgspec.Struct, frozen=True):
     """``deadline_s`` is None for what may be followed for ever."""
 
     function: Operation
@@ -102,9 +100,7 @@ class ControlServer:
             pass  # the client is gone or does not read
         finally:
             self._open.discard(task)
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
+            await _hang_up(writer)
 
     async def _converse(self, reader: asyncio.StreamReader, client: _Client) -> None:
         try:
@@ -154,6 +150,18 @@ class ControlServer:
 _HUNG_UP: Final = object()
 
 
+async def _hang_up(writer: asyncio.StreamWriter) -> None:
+    """Close; what a client does not take within ``WRITE_S`` is thrown away."""
+    writer.close()
+    try:
+        async with asyncio.timeout(WRITE_S):
+            await writer.wait_closed()
+    except TimeoutError:
+        writer.transport.abort()
+    except OSError:
+        pass
+
+
 class _Client:
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
@@ -182,7 +190,7 @@ async def _request(reader: asyncio.StreamReader) -> tuple[Op, Any]:
         raise OperatorError(f"a request has at most {LINE_MAX_BYTES} bytes", exit=USAGE) from None
     except asyncio.IncompleteReadError:
         raise ConnectionResetError from None
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except UNREADABLE as error:
         raise OperatorError(f"the request is no JSON object: {error}", exit=USAGE) from None
     version, name = asked.pop("v", None), asked.pop("op", None)
     if version != VERSION:

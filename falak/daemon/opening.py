@@ -8,14 +8,13 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from falak.api.server import ControlServer
-from falak.core.model import Profile, SignedRecord
+from falak.core.model import UNREADABLE, Profile, SignedRecord
 from falak.core.settings import Settings
 from falak.daemon.folder import DataFolder
 from falak.errors import USAGE, OperatorError
@@ -122,8 +121,7 @@ async def control(server: ControlServer, path: Path) -> None:
 # --- what the disk kept -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True):
     """What an earlier run left: ``incarnation`` is 0 for none."""
 
     incarnation: int
@@ -145,7 +143,7 @@ def _record(folder: DataFolder, key: str) -> SignedRecord | None:
     try:
         signed = msgspec.msgpack.decode(folder.read_state(key), type=SignedRecord)
         flaw = flaw_of(signed)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except UNREADABLE as error:
         flaw = str(error)
     if flaw:
         log.error("a stored record cannot be used", extra={"fields": {"key": key, "why": flaw}})

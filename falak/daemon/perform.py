@@ -7,8 +7,9 @@ later through the loop. None of them blocks, none raises for what the outside di
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from falak.api.notes import Notes
 from falak.core import effects as ef
@@ -22,8 +23,7 @@ from falak.seam import Mesh, sign
 from falak.snapshots.store import Store
 
 
-@dataclass(frozen=True, slots=True)
-class Rooms:
+class Rooms(msgspec.Struct, frozen=True):
     """Everything that effects act on. ``runtimes`` are by a record's word for them; ``running`` says which of
     them has an instance."""
 

@@ -23,13 +23,10 @@ _UNLIMITED_BYTES: Final = 2**60
 def cpu_millis() -> int:
     """Thousandths of a core that this process may use."""
     cores = len(os.sched_getaffinity(0)) * 1000
-    quota, period = (
-        _words(_CGROUP / "cpu.max")
-        or (_words(_CGROUP / "cpu/cpu.cfs_quota_us") + _words(_CGROUP / "cpu/cpu.cfs_period_us"))
-        or ["max", "1"]
-    )
-    if quota.isdigit() and period.isdigit() and int(period):
-        return max(1, min(cores, int(quota) * 1000 // int(period)))
+    v1 = _words(_CGROUP / "cpu/cpu.cfs_quota_us") + _words(_CGROUP / "cpu/cpu.cfs_period_us")
+    numbers = [int(word) for word in _words(_CGROUP / "cpu.max") or v1 if word.isdigit()]
+    if len(numbers) == 2 and numbers[1]:  # "max" and -1 are no limit
+        return max(1, min(cores, numbers[0] * 1000 // numbers[1]))
     return cores
 
 
@@ -40,49 +37,45 @@ def _words(path: Path) -> list[str]:
         return []
 
 
+def _first_bytes(path: Path) -> str:
+    """The beginning of a file of /proc: it is made anew at each read, so no more is asked for than needed."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 256).decode()
+    finally:
+        os.close(descriptor)
+
+
 def _meminfo() -> tuple[int, int]:
-    """Bytes of memory in all and available."""
-    found = {}
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        name, _, rest = line.partition(":")
-        if name in ("MemTotal", "MemAvailable"):
-            found[name] = int(rest.split()[0]) * 1024
-    return found["MemTotal"], found["MemAvailable"]
+    """Bytes of memory in all and available (the first and the third line)."""
+    lines = _first_bytes(Path("/proc/meminfo")).split("\n", 3)
+    return int(lines[0].split()[1]) * 1024, int(lines[2].split()[1]) * 1024
 
 
-def _cgroup_memory() -> tuple[int, int] | None:
-    """Bytes of the cgroup's limit and in use; None where it has no limit."""
+def _cgroup_limit() -> tuple[int, Path] | None:
+    """Bytes of the cgroup's limit, and the file that says how much of it is in use; None without a limit."""
     for limit_file, used_file in (
         ("memory.max", "memory.current"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
     ):
-        limit, used = _words(_CGROUP / limit_file), _words(_CGROUP / used_file)
-        if limit and used and limit[0].isdigit() and int(limit[0]) < _UNLIMITED_BYTES:
-            return int(limit[0]), int(used[0])
+        limit = _words(_CGROUP / limit_file)
+        if limit and limit[0].isdigit() and int(limit[0]) < _UNLIMITED_BYTES:
+            return int(limit[0]), _CGROUP / used_file
     return None
-
-
-def memory_bytes() -> tuple[int, int]:
-    """Bytes of memory that this process may use, and how many of them are free."""
-    whole, free = _meminfo()
-    limited = _cgroup_memory()
-    if limited and limited[0] < whole:
-        return limited[0], max(0, min(free, limited[0] - limited[1]))
-    return whole, free
 
 
 def _cpu_ticks() -> tuple[int, int]:
     """The machine's CPU time since its start: spent, and in all."""
-    with open("/proc/stat") as file:
-        ticks = [int(word) for word in file.readline().split()[1:9]]
+    ticks = [int(word) for word in _first_bytes(Path("/proc/stat")).split("\n", 1)[0].split()[1:9]]
     return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
 
 
 class Sampler:
-    """Samples of this machine. Cores are looked up once."""
+    """Samples of this machine. Cores and limits are looked up once, for a sample is taken every second."""
 
     def __init__(self) -> None:
         self._cpu_millis = cpu_millis()
+        self._limit = _cgroup_limit()
         self._machine_millis = (os.cpu_count() or 1) * 1000
         self._ticks = _cpu_ticks()
         self._load_millis: float | None = None
@@ -99,5 +92,13 @@ class Sampler:
         if passed:
             self._load_millis = smoothed
         load_millis = min(self._cpu_millis, round(smoothed))
-        memory, free = memory_bytes()
+        memory, free = self._memory_bytes()
         return Capacity(self._cpu_millis, memory, self._cpu_millis, free, load_millis)
+
+    def _memory_bytes(self) -> tuple[int, int]:
+        whole, free = _meminfo()
+        if self._limit is None or self._limit[0] >= whole:
+            return whole, free
+        limit, used_file = self._limit
+        used = _words(used_file)
+        return limit, max(0, min(free, limit - int(used[0]))) if used else free

@@ -62,6 +62,7 @@ from falak.snapshots.store import Store
 
 log = logging.getLogger(__name__)
 
+ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 SWITCH_INTERVAL_S: Final = 0.0005
 """A thread that holds Python's lock gives it up after this long: an election's step waits no longer."""
 SAMPLE_S: Final = 1.0
@@ -73,7 +74,8 @@ ANSWER_FIRST_S: Final = 0.05
 
 def run(options: UpOptions) -> int:
     """Run a node until it is told to end (SIGTERM, SIGINT, or ``leave``): 0. Raises ``OperatorError`` when it
-    cannot start, is refused by the mesh it was to join, or must end."""
+    cannot start, is refused by the mesh it was to join, or must end. The process ends with it: its signals are
+    not heard any more."""
     write_to_stderr()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     tickets = [decode_ticket(text) for text in options.join]
@@ -84,6 +86,8 @@ def run(options: UpOptions) -> int:
             return runner.run(_up(options, folder, tickets))
     finally:
         folder.close()
+        for number in ENDING:  # asked once more while Python takes itself down, a good end stays one
+            signal.signal(number, signal.SIG_IGN)
 
 
 async def _up(options: UpOptions, folder: DataFolder, tickets: list[Ticket]) -> int:
@@ -167,8 +171,8 @@ class NodeProcess:
 
     async def begin(self, tickets: list[Ticket]) -> None:
         """Bring the node up; what becomes of it is ``ended``."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._asyncio.add_signal_handler(number, self._end)
+        for number in ENDING:  # not the loop's own handlers: it drops them before the process is over
+            signal.signal(number, self._told_to_end)
         opening.runtime(self._wasm)
         self._loop.start(lambda effect: perform(self._rooms, effect), self._route)
         addresses = await self._addresses()
@@ -176,12 +180,12 @@ class NodeProcess:
         if self._options.ready_file:
             self._options.ready_file.unlink(missing_ok=True)
         self._sample()
+        opening.check_profile(msgspec.structs.replace(self.node.profile(), addresses=addresses))
         stored = opening.stored(self._folder)
         contacts = opening.contacts(tickets, stored.book, self.node.me.id)
         self._loop.tell(
             ev.Begin(stored.incarnation + 1, addresses, contacts, bool(tickets), stored.records, self._digests)
         )
-        opening.check_profile(self.node.profile())
         gc.freeze()  # what is there now stays: the collector need not look at it in the midst of an election
 
     async def _addresses(self) -> tuple[str, ...]:
@@ -266,6 +270,10 @@ class NodeProcess:
 
     def _end_soon(self) -> None:
         self._asyncio.call_later(ANSWER_FIRST_S, self._end)
+
+    def _told_to_end(self, number: int, frame: object) -> None:
+        if not self._asyncio.is_closed():
+            self._asyncio.call_soon_threadsafe(self._end)
 
     def _end(self) -> None:
         if not self.ended.done():

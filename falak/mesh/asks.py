@@ -6,6 +6,7 @@ import asyncio
 from itertools import count
 from typing import Final
 
+from falak.errors import PeerError
 from falak.mesh.links import NOT_TAKEN
 from falak.seam import AskAnswered, Mesh
 
@@ -13,7 +14,7 @@ ASKS_MAX: Final = 4096
 """Asks of this node under way; one more fails at once."""
 
 
-class NoAnswer(Exception):
+class NoAnswer(PeerError):
     """A peer did not answer; the text says why."""
 
 

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from falak.core.model import UNREADABLE
 from falak.errors import OperatorError
 from falak.files import write_whole
 from falak.mesh.tickets import KEY_BYTES, Ticket
@@ -60,7 +61,7 @@ def _read(path: Path) -> Keys | None:
         keys = msgspec.json.decode(path.read_bytes(), type=Keys)
     except FileNotFoundError:
         return None
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except UNREADABLE as error:
         raise OperatorError(
             f"{path} is damaged: {error}",
             "restore it from a backup, or remove it: the node then is a new one and needs a ticket to join",

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from falak.core.model import UNREADABLE
 from falak.errors import OperatorError
 
 PREFIX: Final = "falak1"
@@ -53,7 +54,7 @@ def decode_ticket(text: str) -> Ticket:
     try:
         data = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
         ticket = msgspec.msgpack.decode(data, type=Ticket)
-    except (binascii.Error, ValueError, msgspec.MsgspecError):
+    except (binascii.Error, ValueError, *UNREADABLE):
         raise _refused("a part of it is missing or changed") from None
     if ticket.version != VERSION or ticket.role != MEMBER:
         raise _refused("it is of a newer version of Falak")

@@ -7,14 +7,18 @@ for again when it is needed.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from falak.aside import Overdue, run_aside
+import msgspec
+
+from falak.aside import Overdue, last_words, run_aside
 from falak.runtimes.compile import CAPSULE_FAULT
+
+log = logging.getLogger(__name__)
 
 QUEUE_MAX: Final = 1024
 """Compilations that wait."""
@@ -25,8 +29,7 @@ Done = Callable[[str, bool], None]
 """``(why, capsule_fault)``: why is empty when the file is there."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
+class _Job(msgspec.Struct, frozen=True):
     source: Path
     target: Path
     done: Done
@@ -69,4 +72,7 @@ async def _compile(job: _Job) -> tuple[str, bool]:
         return f"compiling was ended: {error}", False
     if code == 0:
         return "", False
-    return output.decode(errors="replace").strip() or f"the compiler ended with {code}", code == CAPSULE_FAULT
+    if code == CAPSULE_FAULT:
+        return output.decode(errors="replace").strip(), True
+    log.error("a component was not compiled", extra={"fields": {"said": output.decode(errors="replace")}})
+    return last_words(output) or f"the compiler ended with {code}", False

@@ -7,22 +7,36 @@ Owns the folder and the fetches under way. A file is there under its digest only
 from __future__ import annotations
 
 import asyncio
-import json
+import logging
 from itertools import count
 from pathlib import Path
 from typing import Final
 
-from falak.aside import Overdue, run_aside
+import msgspec
+
+from falak.aside import Overdue, last_words, run_aside
 from falak.core import effects as ef
 from falak.core import events as ev
+from falak.core.model import UNREADABLE
 from falak.errors import OperatorError
 from falak.files import remove_unfinished
 from falak.seam import BlobFetched, Mesh, is_digest
+
+log = logging.getLogger(__name__)
 
 TAKE_S: Final = 60.0
 """Hashing, copying and looking into a person's file takes no longer, or has failed."""
 TAKES_AT_ONCE: Final = 2
 """More wait for their turn, so that they do not starve the machine."""
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """What ``falak.snapshots.take`` prints; ``why`` is empty when the file was taken in."""
+
+    digest: str = ""
+    size_bytes: int = 0
+    exports: list[str] = []
+    why: str = ""
 
 
 class Store:
@@ -73,14 +87,17 @@ class Store:
             async with self._takes:
                 arguments = (str(self.folder), str(path))
                 _, output = await run_aside("falak.snapshots.take", *arguments, deadline_s=TAKE_S)
-            told = json.loads(output)
+            told = msgspec.json.decode(output, type=Taken)
         except OSError as error:
             raise OperatorError(f"{path} could not be taken in: {error}") from None
         except Overdue as error:
             raise OperatorError(f"{path} could not be taken in: {error}", "is the disk very slow?") from None
-        except ValueError:  # it died before it could say why: its last words are all there is
-            words = output.decode(errors="replace").strip()[-500:]
-            raise OperatorError(f"{path} could not be taken in: {words or 'the process ended'}") from None
-        if "why" in told:
-            raise OperatorError(told["why"], "a capsule is a WebAssembly component that exports wasi:http")
-        return told["digest"], told["size_bytes"], told["exports"]
+        except UNREADABLE:  # it died before it could say why: its last words are all there is
+            log.error(
+                "a file could not be taken in", extra={"fields": {"said": output.decode(errors="replace")}}
+            )
+            words = last_words(output) or "the process for it was ended"
+            raise OperatorError(f"{path} could not be taken in: {words}", "this node's log says more") from None
+        if told.why:
+            raise OperatorError(told.why, "a capsule is a WebAssembly component that exports wasi:http")
+        return told.digest, told.size_bytes, told.exports

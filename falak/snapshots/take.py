@@ -28,12 +28,20 @@ def take(folder: Path, source: Path) -> dict[str, object]:
     unfinished = folder / f".take.{os.getpid()}.tmp"
     try:
         digest, size_bytes = _copy(source, unfinished)
-        exports = inspect_component(str(unfinished))["exports"]
+        exports = _exports(unfinished, source)
         unfinished.replace(folder / digest)
         sync_folder(folder)
     finally:
         unfinished.unlink(missing_ok=True)
     return {"digest": digest, "size_bytes": size_bytes, "exports": exports}
+
+
+def _exports(copy: Path, source: Path) -> list[str]:
+    """What is kept is looked into; what is wrong with it is told of the file that the person knows."""
+    try:
+        return inspect_component(str(copy))["exports"]
+    except ValueError as error:
+        raise ValueError(str(error).replace(str(copy), str(source))) from None
 
 
 def _copy(source: Path, target: Path) -> tuple[str, int]:
@@ -42,7 +50,7 @@ def _copy(source: Path, target: Path) -> tuple[str, int]:
         while chunk := reader.read(CHUNK_BYTES):
             size_bytes += len(chunk)
             if size_bytes > SIZE_MAX_BYTES:
-                raise ValueError(f"it is larger than {SIZE_MAX_BYTES // 1024**2} MiB")
+                raise ValueError(f"{source}: it is larger than {SIZE_MAX_BYTES // 1024**2} MiB")
             digest.update(chunk)
             writer.write(chunk)
         writer.flush()
@@ -59,7 +67,7 @@ def main() -> int:
         print(json.dumps({"why": f"{error.filename or source}: {error.strerror or error}"}))
         return 1
     except ValueError as error:
-        print(json.dumps({"why": f"{source}: {error}"}))
+        print(json.dumps({"why": str(error)}))
         return 1
     return 0
 

@@ -8,6 +8,8 @@
 
 /// A NUL is allowed nowhere in a head, a chunk's size line or a trailer.
 const POISON: u8 = 0;
+/// Ends a head for hyper, which looks for an end before it looks at the rest.
+pub const SPOILED_END: &[u8] = b"\n\n";
 /// Beginning of a line that is kept: the longest that matters is a length of 20 digits.
 const LINE_KEPT_BYTES: usize = 64;
 
@@ -50,6 +52,11 @@ impl Default for Guard {
 }
 
 impl Guard {
+    /// Whether a byte was spoiled. Nothing but [`SPOILED_END`] may follow.
+    pub fn is_spoiled(&self) -> bool {
+        self.state == State::Spoiled
+    }
+
     /// Look at the next bytes of the connection.
     pub fn check(&mut self, bytes: &mut [u8]) {
         let mut at = 0;
@@ -89,7 +96,11 @@ impl Guard {
         let Some(end) = end else { return bytes.len() };
         let good = self.last == b'\r' && self.line_bytes > 0 && self.finish_line();
         if !good {
-            bytes[end] = POISON;
+            // hyper itself refuses a bare LF in a size line; a NUL it would take for a chunk extension.
+            let refused_as_it_is = self.state == State::ChunkSize && self.last != b'\r';
+            if !refused_as_it_is {
+                bytes[end] = POISON;
+            }
             self.state = State::Spoiled;
         }
         self.line.clear();
@@ -218,16 +229,13 @@ mod tests {
     }
 
     #[test]
-    fn bare_line_feeds_are_spoiled_everywhere() {
+    fn bare_line_feeds_are_spoiled() {
         assert!(!passes(b"GET / HTTP/1.1\nHost: a\r\n\r\n"));
         assert!(!passes(b"GET / HTTP/1.1\r\nHost: a\n\r\n"));
         assert!(!passes(b"GET / HTTP/1.1\r\nHost: a\r\n\n"));
         assert!(!passes(b"\nGET / HTTP/1.1\r\n\r\n"));
         assert!(!passes(b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\n\r\n"));
         let chunked = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
-        assert!(!passes(
-            &[chunked, b"1\nx\r\n0\r\n\r\n".as_slice()].concat()
-        ));
         assert!(!passes(
             &[chunked, b"0\r\nTrailer: x\n\r\n".as_slice()].concat()
         ));
@@ -269,6 +277,17 @@ mod tests {
             assert!(refused(&format!("Transfer-Encoding: {value}")), "{value}");
         }
         assert!(refused(&format!("Content-Length: {}3", " ".repeat(80))));
+    }
+
+    #[test]
+    fn a_bare_line_feed_in_a_size_line_is_left_for_hyper_to_refuse() {
+        let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        for size in ["5\n", "5;a\n", "5;a\nb\r\n"] {
+            assert!(
+                passes(format!("{head}{size}12345\r\n0\r\n\r\n").as_bytes()),
+                "{size:?}"
+            );
+        }
     }
 
     #[test]

@@ -26,7 +26,10 @@ pub async fn call(
             let held = Held::new(lease, in_flight, None);
             OutBody::guest(body, held, body_idle)
         })),
-        Err(Failure::Busy) => answer::unavailable("all instances on this node are in use"),
+        Err(Failure::Busy) => answer::unavailable(&format!(
+            "this node has no room for another instance of {}",
+            capsule.name()
+        )),
         Err(Failure::TimedOut) => answer::timed_out(capsule.name()),
         Err(Failure::Failed) => answer::failed(capsule.name()),
     }

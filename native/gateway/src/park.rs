@@ -355,7 +355,8 @@ mod tests {
             Vec::<String>::new(),
             "who was answered does not leave"
         );
-        assert_eq!(lot.inner.lock().total + lot.inner.lock().bytes, 0);
+        let inner = lot.inner.lock();
+        assert_eq!((inner.total, inner.bytes), (0, 0));
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! One inbound TCP connection as bytes for hyper. Owns the guard in front of HTTP/1, the bytes that
 //! were read to tell HTTP/1 from HTTP/2, and the deadline of a client that does not read.
 
-use crate::guard::Guard;
+use crate::guard::{Guard, SPOILED_END};
 use crate::idle::Idle;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -14,6 +14,9 @@ use tokio::net::TcpStream;
 
 /// What an HTTP/2 client sends first; no HTTP/1 request begins so.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Room for what is read before it is clear which HTTP this is: all of a usual head.
+const EARLY_BYTES: usize = 1024;
 
 /// Which HTTP a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub struct Socket {
     /// Read already, and not yet taken by hyper.
     early: Vec<u8>,
     guard: Option<Guard>,
+    /// Nothing is read any more.
+    ended: bool,
     stalled: Idle,
 }
 
@@ -35,8 +40,9 @@ impl Socket {
     pub fn new(io: TcpStream, write_idle: Duration) -> Self {
         Socket {
             io,
-            early: Vec::new(),
+            early: Vec::with_capacity(EARLY_BYTES),
             guard: None,
+            ended: false,
             stalled: Idle::new(write_idle),
         }
     }
@@ -53,6 +59,10 @@ impl Socket {
         }
         let mut guard = Guard::default();
         guard.check(&mut self.early);
+        self.ended = guard.is_spoiled();
+        if self.ended {
+            self.early.extend_from_slice(SPOILED_END);
+        }
         self.guard = Some(guard);
         Ok(Some(Speaks::Http1))
     }
@@ -90,10 +100,17 @@ impl AsyncRead for Socket {
             this.early.drain(..taken);
             return Poll::Ready(Ok(()));
         }
+        if this.ended {
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut this.io).poll_read(context, buffer);
         if let Some(guard) = &mut this.guard {
             guard.check(&mut buffer.filled_mut()[before..]);
+            this.ended = guard.is_spoiled();
+            if this.ended {
+                this.early.extend_from_slice(SPOILED_END);
+            }
         }
         polled
     }

@@ -3,10 +3,10 @@
 //! Owns the queue, its eventfd and its bounds. Never touches Python, and never decides what an event
 //! means.
 
-use falak_mesh::{Event as MeshEvent, Sink};
+use falak_mesh::{Event as MeshEvent, PeerId, Sink};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +16,11 @@ use tokio::sync::Notify;
 /// Payload bytes that may wait in the queue before readers of streams stop, whatever `capacity` says:
 /// a queue of 65,536 frames of 1 MiB must not be a way to exhaust a node's memory.
 const QUEUED_BYTES_MAX: usize = 64 << 20;
+
+/// One peer's messages take at most this part of the queue (or [`PEER_MESSAGES_MIN`]): one that sends
+/// without end is not read on, and nobody else waits behind more than this of it.
+const PEER_SHARE: usize = 64;
+const PEER_MESSAGES_MIN: usize = 256;
 
 /// Everything native code tells. Kinds of the gateway carry ids as the gateway has them.
 pub enum Event {
@@ -71,6 +76,33 @@ impl Event {
 struct Waiting {
     events: VecDeque<Event>,
     bytes: usize,
+    messages: HashMap<PeerId, usize>,
+    /// An offer was refused since events were last taken: whoever made it waits to be told.
+    refused: bool,
+}
+
+impl Waiting {
+    fn add(&mut self, event: Event) {
+        self.bytes += event.payload_bytes();
+        if let Event::Mesh(MeshEvent::Message { peer, .. }) = &event {
+            *self.messages.entry(*peer).or_default() += 1;
+        }
+        self.events.push_back(event);
+    }
+
+    fn forget(&mut self, taken: &VecDeque<Event>) {
+        for event in taken {
+            self.bytes -= event.payload_bytes();
+            if let Event::Mesh(MeshEvent::Message { peer, .. }) = event
+                && let Some(count) = self.messages.get_mut(peer)
+            {
+                *count -= 1;
+                if *count == 0 {
+                    self.messages.remove(peer);
+                }
+            }
+        }
+    }
 }
 
 /// The queue. One eventfd write wakes Python for a whole batch.
@@ -112,8 +144,7 @@ impl Queue {
 
     fn insert(&self, mut waiting: parking_lot::MutexGuard<'_, Waiting>, event: Event) {
         let first = waiting.events.is_empty();
-        waiting.bytes += event.payload_bytes();
-        waiting.events.push_back(event);
+        waiting.add(event);
         drop(waiting);
         if first {
             let one = 1u64.to_ne_bytes();
@@ -122,14 +153,20 @@ impl Queue {
         }
     }
 
-    fn is_full(&self, waiting: &Waiting) -> bool {
-        waiting.events.len() >= self.capacity || waiting.bytes >= QUEUED_BYTES_MAX
+    fn has_room(&self, waiting: &Waiting, event: &MeshEvent) -> bool {
+        let queue = waiting.events.len() < self.capacity && waiting.bytes < QUEUED_BYTES_MAX;
+        let share = (self.capacity / PEER_SHARE).max(PEER_MESSAGES_MIN);
+        match event {
+            MeshEvent::Message { peer, .. } => {
+                queue && waiting.messages.get(peer).is_none_or(|count| *count < share)
+            }
+            _ => queue,
+        }
     }
 
     /// Take up to `max` events, oldest first. The eventfd stays readable while more wait.
     pub fn take(&self, max: usize) -> VecDeque<Event> {
         let mut waiting = self.waiting.lock();
-        let was_full = self.is_full(&waiting);
         let taken = if waiting.events.len() <= max {
             let mut count = [0u8; 8];
             // SAFETY: reads 8 bytes into a live buffer; under the lock, so no wake-up is lost.
@@ -144,10 +181,10 @@ impl Queue {
         } else {
             waiting.events.drain(..max).collect()
         };
-        waiting.bytes -= taken.iter().map(Event::payload_bytes).sum::<usize>();
-        let room = was_full && !self.is_full(&waiting);
+        waiting.forget(&taken);
+        let awaited = std::mem::take(&mut waiting.refused);
         drop(waiting);
-        if room {
+        if awaited {
             self.room.notify_waiters();
         }
         self.drained
@@ -184,8 +221,9 @@ impl Sink for Queue {
     }
 
     fn offer(&self, event: MeshEvent) -> Result<(), Box<MeshEvent>> {
-        let waiting = self.waiting.lock();
-        if self.is_full(&waiting) {
+        let mut waiting = self.waiting.lock();
+        if !self.has_room(&waiting, &event) {
+            waiting.refused = true;
             return Err(Box::new(event));
         }
         self.insert(waiting, Event::Mesh(event));
@@ -202,7 +240,8 @@ impl Sink for Queue {
             tokio::pin!(notified);
             // Registered before looking, so that a drain between the two is not missed.
             notified.as_mut().enable();
-            if self.is_full(&self.waiting.lock()) {
+            let refused = self.waiting.lock().refused;
+            if refused {
                 notified.await;
             }
         })

@@ -225,15 +225,53 @@ fn beside(target: &Path) -> PathBuf {
 }
 
 /// The target and the CPU features that compiled code may use, as one word that is safe in a file name.
-/// It changes with everything that makes an AOT file of this node useless.
+/// It makes no engine (see the trap in `engine`): loading checks the rest.
 pub fn cpu() -> String {
     let mut hasher = DefaultHasher::new();
-    match compiler() {
-        Ok(engine) => engine.precompile_compatibility_hash().hash(&mut hasher),
-        Err(error) => error.to_string().hash(&mut hasher),
-    }
+    env!("CARGO_PKG_VERSION").hash(&mut hasher);
+    features().hash(&mut hasher);
     let (arch, os) = (std::env::consts::ARCH, std::env::consts::OS);
-    format!("{arch}-{os}-{:016x}", hasher.finish())
+    format!("{arch}-{os}-{:08x}", hasher.finish() >> 32)
+}
+
+/// What the compiler makes use of where the CPU has it.
+#[cfg(target_arch = "x86_64")]
+fn features() -> Vec<bool> {
+    macro_rules! detected {
+        ($($name:tt),*) => { vec![$(std::arch::is_x86_feature_detected!($name)),*] };
+    }
+    detected!(
+        "sse3",
+        "ssse3",
+        "sse4.1",
+        "sse4.2",
+        "popcnt",
+        "avx",
+        "avx2",
+        "fma",
+        "bmi1",
+        "bmi2",
+        "lzcnt",
+        "cmpxchg16b",
+        "avx512bitalg",
+        "avx512dq",
+        "avx512f",
+        "avx512vl",
+        "avx512vbmi"
+    )
+}
+
+#[cfg(target_arch = "aarch64")]
+fn features() -> Vec<bool> {
+    macro_rules! detected {
+        ($($name:tt),*) => { vec![$(std::arch::is_aarch64_feature_detected!($name)),*] };
+    }
+    detected!("lse", "paca", "pacg", "fp16", "dotprod")
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn features() -> Vec<bool> {
+    Vec::new()
 }
 
 #[cfg(test)]

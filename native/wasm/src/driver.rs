@@ -65,11 +65,7 @@ impl Driver {
     /// What was sent, or why nothing was. The guest may go on behind its body.
     pub fn answer(self, sent: Result<Sent, RecvError>) -> Result<Response<GuestBody>, Failure> {
         match sent {
-            Ok(Ok(response)) => Ok(response.map(|body| GuestBody {
-                body,
-                driver: self,
-                cut: None,
-            })),
+            Ok(Ok(response)) => Ok(response.map(|body| GuestBody::new(body, self))),
             Ok(Err(code)) => {
                 self.run
                     .record()
@@ -106,22 +102,60 @@ fn poll_metered(run: &Run, guest: &mut GuestFuture, context: &mut Context<'_>) -
 /// and a connection that fails drops what it has not written.
 const BEFORE_CUT: Duration = Duration::from_millis(5);
 
+type Read = Option<Result<Frame<Bytes>, Error>>;
+
 /// The body of a guest's answer. Reading it runs the guest.
 pub struct GuestBody {
     body: RequestBody,
     driver: Driver,
+    /// Read ahead, so that the last frame is known as such.
+    next: Option<Result<Frame<Bytes>, Error>>,
+    over: bool,
     cut: Option<Pin<Box<Sleep>>>,
 }
 
 impl GuestBody {
+    fn new(body: RequestBody, driver: Driver) -> Self {
+        let over = body.is_end_stream() && !driver.run.end().cut;
+        GuestBody {
+            body,
+            driver,
+            next: None,
+            over,
+            cut: None,
+        }
+    }
+
     /// A body whose sender is gone looks finished, also when its guest trapped in the middle of it.
-    fn end(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn end(&mut self, context: &mut Context<'_>) -> Poll<Read> {
         if !self.driver.run.end().cut {
+            self.over = true;
             return Poll::Ready(None);
         }
         let cut = self.cut.get_or_insert_with(|| Box::pin(sleep(BEFORE_CUT)));
         ready!(cut.as_mut().poll(context));
+        self.over = true;
         Poll::Ready(Some(Err(Error::HttpResponseIncomplete)))
+    }
+
+    fn read(&mut self, context: &mut Context<'_>) -> Poll<Read> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if polled.is_ready() || self.driver.guest.is_none() {
+            return polled;
+        }
+        self.driver.poll(context);
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn look_ahead(&mut self, context: &mut Context<'_>) {
+        if self.driver.guest.is_some() {
+            return;
+        }
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Ready(Some(frame)) => self.next = Some(frame),
+            Poll::Ready(None) => self.over = !self.driver.run.end().cut,
+            Poll::Pending => {}
+        }
     }
 }
 
@@ -129,27 +163,27 @@ impl Body for GuestBody {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Read> {
         let this = self.get_mut();
+        if this.over {
+            return Poll::Ready(None);
+        }
         if this.cut.is_some() {
             return this.end(context);
         }
-        let mut polled = Pin::new(&mut this.body).poll_frame(context);
-        if polled.is_pending() && this.driver.guest.is_some() {
-            this.driver.poll(context);
-            polled = Pin::new(&mut this.body).poll_frame(context);
+        let read = match this.next.take() {
+            Some(frame) => Some(frame),
+            None => ready!(this.read(context)),
+        };
+        if read.is_none() {
+            return this.end(context);
         }
-        match ready!(polled) {
-            None => this.end(context),
-            frame => Poll::Ready(frame),
-        }
+        this.look_ahead(context);
+        Poll::Ready(read)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream() && !self.driver.run.end().cut
+        self.over
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -162,14 +196,20 @@ impl Drop for GuestBody {
     fn drop(&mut self) {
         self.driver.elsewhere = None;
         let rest = self.driver.guest.take();
-        if let (Some(mut guest), Ok(runtime)) = (rest, Handle::try_current()) {
+        if let (Some(guest), Ok(runtime)) = (rest, Handle::try_current()) {
             let run = self.driver.run.clone();
+            let mut driver = Driver {
+                run,
+                guest: Some(guest),
+                elsewhere: None,
+            };
             runtime.spawn(std::future::poll_fn(move |context| {
-                let polled = poll_metered(&run, &mut guest, context);
-                if polled.is_pending() && run.meter.is_heavy() {
-                    return Poll::Ready(()); // Nobody waits for it: its slice is all it gets.
+                driver.poll(context);
+                if driver.guest.is_some() {
+                    return Poll::Pending;
                 }
-                polled
+                driver.elsewhere = None; // It ends by itself, wherever it is.
+                Poll::Ready(())
             }));
         }
     }

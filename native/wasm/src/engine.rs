@@ -3,7 +3,8 @@
 //! Owns wasmtime's configuration and the epoch thread. Never knows a guest.
 //!
 //! Trap to know: `faulthandler.enable()` in a Python process *after* an engine exists takes the signal
-//! handlers that turn a guest's trap into an error, and the next trap kills the process.
+//! handlers that turn a guest's trap into an error, and the next trap kills the process. So nothing here
+//! makes an engine when the extension is imported.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
