@@ -159,8 +159,9 @@ class Mesh:
 
     def counters(self) -> dict[str, int]:
         """Now: ``connections``, ``pending``. Since the start: ``gossip_in``, ``gossip_out``,
-        ``gossip_refused`` (publishes that reached nobody), ``frames_in``, ``frames_out``, ``asks_in``, ``asks_out``, ``blob_bytes_in``, ``blob_bytes_out``,
-        ``beats_in``, ``beats_out``, ``refused_connections``, ``peer_errors`` (strangers' malformed input)."""
+        ``gossip_refused`` (publishes that reached nobody), ``frames_in``, ``frames_out``,
+        ``asks_in``, ``asks_out``, ``blob_bytes_in``, ``blob_bytes_out``, ``beats_in``,
+        ``beats_out``, ``refused_connections``, ``peer_errors`` (strangers' malformed input)."""
 
     def close(self) -> None:
         """Stop the swarm and close its sockets. Safe to call twice; waits at most 1 s."""

@@ -186,6 +186,14 @@ class Calls:
         elif call and peer == call.asked:
             self._ask_another(message.capsule, call)
 
+    def directory_changed(self, capsule: str, ready: tuple[Claim, ...]) -> None:
+        """This node is an elector itself and heard of a holder: a call need not wait for the convener's word."""
+        if ready and capsule in self._calling:
+            for claim in ready:
+                self._believe(claim)
+            if self._tell_gateway(capsule):
+                self._end(capsule)
+
     def _ask_another(self, capsule: str, call: _Calling) -> None:
         """The answer is of no use: ask the next elector now; when all were asked, the timer begins again."""
         electors = [e for e in self._orbits.electors_of(capsule) if self._members.reachable(e)]

@@ -164,6 +164,7 @@ class Election:
         if ended:
             self.voting.claim_ended(ended)
         self.candidates.directory_changed(name)
+        self.calls.directory_changed(name, self._claims.ready(name))
         self.convening.directory_changed(name, ended, reason, capsule_fault)
 
     def end_all(self, why: str) -> None:

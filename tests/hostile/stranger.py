@@ -88,11 +88,12 @@ def unharmed(nodes: list[Running]) -> None:
     for node in nodes:
         assert node.process.poll() is None, node.said()
         assert node.client.counters()["loop"]["errors"] == 0, node.said()
-        assert {name: state for name, state in states(node).items() if name in names} == dict.fromkeys(
-            names, "alive"
-        )
-        assert get(node, CAPSULE).status == 200
-        assert not [event for event in node.events("node.suspect", "node.drop") if event["member"] in names]
+        seen = states(node)
+        assert {name: seen[name] for name in names} == dict.fromkeys(names, "alive"), node.name
+        answer = get(node, CAPSULE)
+        assert answer.status == 200, f"{node.name}: {answer.text}{node.client.why(CAPSULE)['events'][-40:]}"
+        against = [event for event in node.events("node.suspect", "node.drop") if event["member"] in names]
+        assert not against, f"{node.name}: {against}"
 
 
 def counted(node: Running, name: str) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -49,23 +49,24 @@ ODD = {
     "text that is not UTF-8": (b"\x93\x01\x17\x92" + NOT_TEXT + b"\xa1c", "body"),
     "too long": (b"\x93\x01\x08\x91\xc6\x00\x20\x00\x00" + bytes(2 << 20), "oversize"),
 }
-POOL_INTS = (0, 1, -1, 2**16 + 1, 2**31, 2**63 - 1, -(2**63), 2**64 - 1)
+POOL_INTS = (0, 1, 2, 3, 1000, 2**16 + 1, 2**31, 2**47)
+ODD_INTS = (-1, 2**63 - 1, -(2**63), 2**64 - 1)
 POOL_TEXTS = ("", "a", "host/h.test", "x" * 63, "\u00fc" * 8)
 
 
-def made(shape: Any, rng: random.Random) -> Any:
+def made(shape: Any, rng: random.Random, texts: Sequence[str] = POOL_TEXTS) -> Any:
     """A value of a type as messages use them, from small pools of what breaks things."""
     arguments = typing.get_args(shape)
     if isinstance(shape, types.UnionType):
-        return made(rng.choice(arguments), rng)
+        return made(rng.choice(arguments), rng, texts)
     if typing.get_origin(shape) is tuple:
         if arguments[-1] is Ellipsis:
-            return tuple(made(arguments[0], rng) for _ in range(rng.choice((0, 1, 3))))
-        return tuple(made(argument, rng) for argument in arguments)
+            return tuple(made(arguments[0], rng, texts) for _ in range(rng.choice((0, 1, 3))))
+        return tuple(made(argument, rng, texts) for argument in arguments)
     if shape is int:
-        return rng.choice(POOL_INTS)
+        return rng.choice(POOL_INTS if rng.random() < 0.97 else ODD_INTS)
     if shape is str:
-        return rng.choice(POOL_TEXTS)
+        return rng.choice(texts)
     if shape is bytes:
         return rng.randbytes(16)
     if shape is bool:
@@ -73,14 +74,14 @@ def made(shape: Any, rng: random.Random) -> Any:
     if shape is type(None):
         return None
     hints = typing.get_type_hints(shape)
-    return shape(*(made(hints[name], rng) for name in shape.__struct_fields__))
+    return shape(*(made(hints[name], rng, texts) for name in shape.__struct_fields__))
 
 
-def messages(seed: int) -> Iterator[wire.Message]:
+def messages(seed: int, texts: Sequence[str] = POOL_TEXTS) -> Iterator[wire.Message]:
     """One message of each kind."""
     rng = random.Random(seed)
     for _, shape in sorted(wire.KINDS.items()):
-        yield made(shape, rng)
+        yield made(shape, rng, texts)
 
 
 def refused(data: bytes) -> str:

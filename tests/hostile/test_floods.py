@@ -9,18 +9,19 @@ from threading import Event, Thread
 import msgspec
 import pytest
 
+from falak import _native as native
 from falak.core import wire
 from falak.core.model import Capacity, SignedRecord
 from tests.asking import get
 from tests.hostile.conftest import MakeStranger
-from tests.hostile.stranger import CAPSULE, Stranger, counted
+from tests.hostile.stranger import CAPSULE, HEARTBEATS, Stranger, counted
 from tests.hostile.test_bytes import messages
 from tests.hostile.test_slow_and_large import honest, rss_bytes
 from tests.nodes import Running
 
 pytestmark = pytest.mark.xdist_group("floods")
 FLOOD_S = 2.0
-TURN_S = 3.0
+TURN_S = 10.0
 """A polite peer is answered within this, whatever another one sends, also where everything else is busy."""
 QUEUED_MAX = 16_384
 """Events that ever wait for a flooded node's loop: a peer's share, and what else happens."""
@@ -80,19 +81,40 @@ def test_a_flood_leaves_room_for_others(stranger: MakeStranger, three: list[Runn
     assert grown < GROWTH_MAX_BYTES, f"{grown >> 20} MiB more after {sent} messages"
 
 
-def pour(one: Stranger, make: Make, for_s: float) -> int:
-    """Send as fast as it is taken. Returns how many messages."""
+def pour(one: Stranger, make: Make, for_s: float, send: Callable[[bytes], None] | None = None) -> int:
+    """Send as fast as it is taken, to the target unless told otherwise. Returns how many messages."""
+    send = send or (lambda data: one.mesh.send(one.target.ready["id"], data))
     rng = random.Random(1)
     ends_at = time.monotonic() + for_s
     sent = 0
     while time.monotonic() < ends_at:
         with suppress(BlockingIOError):
-            one.mesh.send(one.target.ready["id"], make(one, rng))
+            send(make(one, rng))
             sent += 1
         if sent % 64 == 0:
             one.pump(0)
             one.waiting.clear()
     return sent
+
+
+def beats(one: Stranger, rng: random.Random) -> bytes:
+    return wire.encode(wire.Heartbeat(one.profile, rng.getrandbits(40)))
+
+
+@pytest.mark.parametrize("make", [garbage, beats, bad_records], ids=lambda make: make.__name__)
+def test_a_flood_of_gossip_leaves_room_for_others(stranger, three: list[Running], make: Make) -> None:
+    """Gossip is handed on, so everybody hears it: nobody loses sight of anybody, and nothing grows."""
+    one = stranger()
+    one.mesh.subscribe(HEARTBEATS)
+    one.join()
+    one.wait(native.GOSSIP, HEARTBEATS)
+    get(three[1], CAPSULE)
+    before = [rss_bytes(node) for node in three]
+    with honest(three[1], CAPSULE):
+        sent = pour(one, make, FLOOD_S, lambda data: one.mesh.publish(HEARTBEATS, data))
+    assert sent > 1000, f"{sent} messages are no flood"
+    for node, was in zip(three, before, strict=True):
+        assert rss_bytes(node) - was < GROWTH_MAX_BYTES, node.name
 
 
 @pytest.mark.parametrize("make", [pings, calls, hellos, summons], ids=lambda make: make.__name__)

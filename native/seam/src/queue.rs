@@ -158,7 +158,11 @@ impl Queue {
         let share = (self.capacity / PEER_SHARE).max(PEER_MESSAGES_MIN);
         match event {
             MeshEvent::Message { peer, .. } => {
-                queue && waiting.messages.get(peer).is_none_or(|count| *count < share)
+                queue
+                    && waiting
+                        .messages
+                        .get(peer)
+                        .is_none_or(|count| *count < share)
             }
             _ => queue,
         }

@@ -4,14 +4,16 @@
 use crate::logs::Record;
 use bytes::Bytes;
 use http::uri::{Authority, Scheme};
-use http::{Request, Response, Uri};
+use http::{HeaderName, Request, Response, Uri};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody, WasiHttpHooks};
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, Result, WasiBody, WasiHttpHooks,
+};
 
 /// Where a guest did not say how long it waits, and at most if it did. Its own wall limit ends it sooner.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -51,6 +53,16 @@ type Connection = Box<dyn Future<Output = Result<()>> + Send>;
 type Answer = Result<(Response<WasiBody>, Connection)>;
 
 impl WasiHttpHooks for Hooks {
+    /// The same names as by default, told apart by their length first: asked for every header of every
+    /// request.
+    fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
+        let text = name.as_str();
+        matches!(text.len(), 4 | 7 | 10 | 14 | 16 | 17 | 18 | 19)
+            && DEFAULT_FORBIDDEN_HEADERS
+                .iter()
+                .any(|forbidden| forbidden == name)
+    }
+
     fn send_request(
         &mut self,
         request: Request<WasiBody>,
@@ -146,6 +158,30 @@ async fn send(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_forbidden_is_what_is_by_default() {
+        let record = Arc::new(Record::new(1, 1));
+        let mut hooks = Hooks {
+            allowed: Arc::new(Allowed::new(vec![])),
+            record,
+        };
+        for name in &DEFAULT_FORBIDDEN_HEADERS {
+            assert!(hooks.is_forbidden_header(name), "{name}");
+        }
+        for name in [
+            "date",
+            "accept",
+            "user-agent",
+            "content-length",
+            "x-forwarded-host",
+        ] {
+            assert!(
+                !hooks.is_forbidden_header(&HeaderName::from_static(name)),
+                "{name}"
+            );
+        }
+    }
 
     #[test]
     fn only_listed_hosts_are_allowed() {

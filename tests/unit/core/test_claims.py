@@ -272,6 +272,18 @@ def test_a_holder_whose_digest_differs_is_asked_until_it_answers(rig: Rig) -> No
     assert not rig.sent(wire.ClaimsAsked)
 
 
+def test_a_holder_is_asked_anew_when_electors_change(rig: Rig) -> None:
+    """It may not have known us as an elector when it answered."""
+    missed = [claim("c", "n2")]
+    heartbeat(rig, "n2", missed)
+    rig.hear("n2", wire.ClaimsGiven((), (), 1))
+    heartbeat(rig, "n2", missed)
+    assert not rig.sent(wire.ClaimsAsked)
+    rig.meet("n6")
+    heartbeat(rig, "n2", missed)
+    assert rig.sent(wire.ClaimsAsked, "n2")
+
+
 def test_what_a_holder_does_not_have_any_more_ends(rig: Rig) -> None:
     claimed(rig, claim("c", "n2"))
     heartbeat(rig, "n2", [])

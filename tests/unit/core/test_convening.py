@@ -322,7 +322,7 @@ def test_a_winner_that_gives_up_is_followed_at_once(rig: Rig) -> None:
     assert epoch_of(rig) == 2 and "n3" not in summoned(rig)
     for by in ("n2", "n4", "n5"):
         vote(rig, by, "n3")  # late words of epoch 1
-    assert not rig.sent(wire.Won)
+        assert not rig.sent(wire.Won)
 
 
 def test_a_candidate_that_becomes_suspect_is_out(rig: Rig) -> None:
