@@ -38,7 +38,7 @@ demo: .venv/built ## five nodes on loopback: publish, request, election, answer
 	@.venv/bin/falak demo
 
 test: tools .venv/built .venv/dev ## every test (with Debian's packages from `make tools`)
-	$(CARGO) test $(CRATES) --quiet --workspace --exclude falak-native
+	$(CARGO) test $(CRATES) --quiet --workspace --exclude falak-native --lib --tests
 	.venv/bin/python -m pytest -n 2 --dist loadgroup
 
 core: .venv/dev ## the pure tests, in seconds, without Rust

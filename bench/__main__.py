@@ -16,8 +16,8 @@ from bench import report
 from bench.causes import CAUSES
 from bench.claims import CLAIMS
 from bench.figures import ROUNDS_MIN, Row
-from bench.machine import here
-from bench.run import ROOT, Run
+from bench.machine import ROOT, here
+from bench.run import Run
 from falak.errors import OperatorError
 
 DOCUMENT = ROOT / "docs" / "performance.md"
@@ -77,7 +77,8 @@ def measured(names: Sequence[str], options: argparse.Namespace) -> tuple[list[Ro
         print(f"{name} ...", file=sys.stderr, flush=True)
         try:
             with Run(rounds=QUICK_ROUNDS if options.quick else options.rounds, quick=options.quick) as run:
-                rows += CLAIMS[name].measure(run)
+                found = CLAIMS[name].measure(run)
+            rows += [msgspec.structs.replace(row, others=run.others) for row in found]
         except (OSError, RuntimeError, AssertionError, OperatorError) as error:
             print(f"{name} could not be measured: {error}", file=sys.stderr, flush=True)
             failed.append(name)

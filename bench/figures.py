@@ -38,7 +38,8 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the table. ``peer`` has its version in it; ``note`` is what else a reader should know."""
+    """One line of the table. ``peer`` has its version in it; ``note`` is what else a reader should know;
+    ``others`` is the share (0..1) of the machine's cores that went to work which was not the benchmark's."""
 
     target: Target
     falak: Spread
@@ -47,6 +48,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     beside: Spread | None = None
     ratio: Spread | None = None
     note: str = ""
+    others: float = 0.0
 
     @property
     def met(self) -> bool | None:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import msgspec
 
-from bench.run import ROOT
 from falak import __version__
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +40,12 @@ def here() -> Machine:
         cores=len(os.sched_getaffinity(0)),
         memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
     )
+
+
+def busy_s(stat: str) -> float:
+    """CPU seconds of the whole machine since its start, out of ``/proc/stat``: neither idle nor waiting."""
+    user, nice, system, _idle, _wait, irq, softirq, steal = map(int, stat.split("\n", 1)[0].split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def processor(cpuinfo: str) -> str:

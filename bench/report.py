@@ -13,6 +13,8 @@ from bench.machine import Machine
 
 LESSONS: Final = "## Lessons"
 """Everything from this heading on is written by hand and kept."""
+DISTURBED: Final = 0.02
+"""A machine that did this much else is worth a word: times are longer on it, CPU time less so."""
 HEADINGS: Final = ("claim", "Falak", "beside it", "ratio", "target", "")
 
 
@@ -54,6 +56,12 @@ def cells(row: Row) -> tuple[str, ...]:
     return row.target.what, falak, beside, spread(row.ratio, ""), target(row), verdict(row)
 
 
+def told(row: Row) -> str:
+    """What a reader should know of a row besides its figures."""
+    disturbed = f"other work took {row.others:.0%} of the machine" if row.others >= DISTURBED else ""
+    return "; ".join(part for part in (f"{row.rounds} rounds", row.note, disturbed) if part)
+
+
 def misses(rows: Sequence[Row], causes: Mapping[str, str]) -> list[str]:
     """A line for each target missed, with its cause."""
     return [f"{row.target.what}: {causes.get(row.target.key, UNKNOWN)}" for row in rows if row.met is False]
@@ -65,7 +73,7 @@ def terminal(rows: Sequence[Row], causes: Mapping[str, str], unmeasured: Sequenc
     widths = [max(len(line[at]) for line in table) for at in range(len(HEADINGS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in table]
     lines = [line.rstrip() for line in lines]
-    notes = [f"  {row.target.key}: {row.note}" for row in rows if row.note]
+    notes = [f"  {row.target.key}: {told(row)}" for row in rows]
     missed = misses(rows, causes)
     last = ["Targets missed:", *(f"  {miss}" for miss in missed)] if missed else []
     if unmeasured:
@@ -94,7 +102,7 @@ def markdown(results: Results, causes: Mapping[str, str]) -> str:
     lines += ["", "## Targets missed", ""]
     lines += [f"- {miss}" for miss in misses(rows, causes)] or ["None."]
     lines += ["", "## What belongs to the rows", ""]
-    lines += [f"- {row.target.what}: {row.rounds} rounds{'; ' if row.note else ''}{row.note}" for row in rows]
+    lines += [f"- {row.target.what}: {told(row)}" for row in rows]
     return "\n".join([*lines, ""])
 
 

@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import Self
 
 from bench.figures import Row, Target
+from bench.machine import ROOT, busy_s
 from bench.processes import Process, left_behind
 
-ROOT = Path(__file__).resolve().parents[1]
 HELLO = ROOT / "examples" / "hello" / "hello.wasm"
 
 
@@ -30,7 +30,8 @@ class Claim:
 
 
 class Run:
-    """What a claim works with. ``quick``: too few rounds and samples to be written down, enough for a test."""
+    """What a claim works with. ``quick``: too few rounds and samples to be written down, enough for a test.
+    ``others`` is known at its end: the share of the machine that went to work which was not this run's."""
 
     def __init__(self, *, rounds: int, quick: bool = False) -> None:
         self.rounds, self.quick = rounds, quick
@@ -43,6 +44,8 @@ class Run:
         self._env["PYTHONPYCACHEPREFIX"] = str(self.folder / "bytecode")
         cores = sorted(os.sched_getaffinity(0))
         self.server_cpus, self.load_cpus = {cores[0]}, {cores[-1]}
+        self.others = 0.0
+        self._began = self._spent()
 
     def __enter__(self) -> Self:
         return self
@@ -51,12 +54,22 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.end_all()
+        self.others = self._others()
         left = left_behind()
         for pid in left:
             os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.folder, ignore_errors=True)
         if left and error is None:
             raise RuntimeError(f"processes that outlived their parents were killed: {left}")
+
+    def _spent(self) -> tuple[float, float, float]:
+        """Time on the wall, CPU time of the whole machine, and of this run's ended processes."""
+        own = os.times()
+        return own.elapsed, busy_s(Path("/proc/stat").read_text()), sum(own[:4])
+
+    def _others(self) -> float:
+        wall_s, all_s, own_s = (now - then for now, then in zip(self._spent(), self._began, strict=True))
+        return min(1.0, max(0.0, (all_s - own_s) / (wall_s * (os.cpu_count() or 1))))
 
     def say(self, text: str) -> None:
         """Progress, on stderr: stdout is the table's."""

@@ -119,7 +119,7 @@ class Answered(Fact, frozen=True):
 
 
 class Publish(Fact, frozen=True):
-    """A person publishes a record here; its generation is filled in by the core. ``ticket`` returns in
+    """A person publishes a record here; its generation is filled in by the core. ``request`` returns in
     ``Published``."""
 
     request: int

@@ -21,9 +21,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from msgspec.structs import replace
+
 from falak.core.effects import Beat, Dial, Hangup, Persist, Subscribe
 from falak.core.events import Begin, DialFailed, LinkDown, LinkUp
-from falak.core.model import ALIVE, DROPPED, LEFT, SUSPECT, Profile
+from falak.core.model import ALIVE, DROPPED, LEFT, SUSPECT, Capacity, Profile
 from falak.core.rendezvous import neighbours
 from falak.core.settings import CELL_MAX, Settings, heartbeat_interval_s
 from falak.core.turn import Turn
@@ -277,6 +279,12 @@ class Membership:
         else:
             self.heard(peer, profile)
             self.dial_soon(peer)
+
+    def loaded(self, peer: str, capacity: Capacity) -> None:
+        """A member's load came with a message: fresher than its heartbeat, so that rankings do not age."""
+        member = self.members.get(peer)
+        if member and capacity != member.profile.capacity:
+            member.profile = replace(member.profile, capacity=capacity)
 
     def is_full(self, peer: str) -> bool:
         """Whether the cell has no room for this node."""

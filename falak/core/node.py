@@ -314,6 +314,8 @@ class Node:
     # --- messages ----------------------------------------------------------------------------------------
 
     def _message(self, peer: str, message: wire.Message) -> None:
+        if isinstance(message, wire.Call | wire.Decline | wire.Propose | wire.Claimed):
+            self.members.loaded(peer, message.capacity)
         self._on_message[type(message)](peer, message)
 
     def _message_table(self) -> dict[type[wire.Message], Callable[[str, Any], None]]:

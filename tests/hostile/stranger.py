@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,10 @@ def speaks(one: Stranger) -> bool:
     return False
 
 
+def serves(node: Running) -> bool:
+    return get(node, CAPSULE).status == 200
+
+
 def unharmed(nodes: list[Running]) -> None:
     """The nodes live, see one another, raised nothing and answer."""
     names = {node.name for node in nodes}
@@ -90,8 +95,8 @@ def unharmed(nodes: list[Running]) -> None:
         assert node.client.counters()["loop"]["errors"] == 0, node.said()
         seen = states(node)
         assert {name: seen[name] for name in names} == dict.fromkeys(names, "alive"), node.name
-        answer = get(node, CAPSULE)
-        assert answer.status == 200, f"{node.name}: {answer.text}{node.client.why(CAPSULE)['events'][-40:]}"
+        # Who was too busy to take a request is passed over until it is heard again.
+        until(partial(serves, node), f"{node.name} serves")
         against = [event for event in node.events("node.suspect", "node.drop") if event["member"] in names]
         assert not against, f"{node.name}: {against}"
 

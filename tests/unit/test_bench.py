@@ -1,5 +1,6 @@
 """The benchmarks' own arithmetic and words: ratios, quantiles, verdicts, tables, and what wrk prints."""
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,7 @@ from bench.causes import CAUSES, UNKNOWN
 from bench.claims import CLAIMS, cold
 from bench.figures import Row, Spread, Target, against, alone, pooled, quantile, spread
 from bench.http import unchunked
-from bench.machine import Machine, processor
+from bench.machine import Machine, busy_s, processor
 from bench.run import HELLO
 
 RATIO = Target(key="a/ratio", what="a ratio", unit="µs", at_most=0.5, of="ratio")
@@ -86,10 +87,21 @@ def test_the_terminal_tells_what_was_missed_and_why() -> None:
     text = report.terminal(rows, {"a/figure": "too slow a clock", "a/ratio": "never told: it is met"})
     assert "a ratio   40.0 µs (40.0 .. 40.0)  100 µs (100 .. 100): peer 1.0  0.40 (0.40 .. 0.40)" in text
     assert "≤ 0.5 x  met" in text and "≤ 5 ms   missed" in text
-    assert text.endswith("  a/figure: three trials\n\nTargets missed:\n  a figure: too slow a clock\n")
+    assert text.endswith(
+        "  a/figure: 3 rounds; three trials\n\nTargets missed:\n  a figure: too slow a clock\n"
+    )
     assert UNKNOWN in report.terminal(rows, {})
     assert report.terminal(rows[:1], {}).endswith("Every target is met.\n")
     assert report.terminal(rows[:1], {}, ["cold"]).endswith("\n\nNot measured, see above: cold\n")
+
+
+def test_other_work_on_the_machine_is_told() -> None:
+    row = alone(FIGURE, spread([6.0]), 1, "one trial")
+    assert report.told(row) == "1 rounds; one trial"
+    assert report.told(msgspec.structs.replace(row, others=0.019)) == "1 rounds; one trial"
+    disturbed = msgspec.structs.replace(row, others=0.25)
+    assert report.told(disturbed) == "1 rounds; one trial; other work took 25% of the machine"
+    assert busy_s("cpu  100 20 30 9999 888 4 5 6 0 0\ncpu0 1 2 3\n") == 165 / os.sysconf("SC_CLK_TCK")
 
 
 def test_the_document_keeps_its_lessons() -> None:

@@ -22,6 +22,7 @@ use http::{Request, Response, Uri};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
+use std::ops::ControlFlow;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -122,11 +123,8 @@ impl Content {
     }
 }
 
-/// Whether there is an answer, or another step.
-enum Step {
-    Done(Answer),
-    Again,
-}
+/// An answer, or another step.
+type Step = ControlFlow<Answer>;
 
 /// An answer, and whether a copy gave it.
 struct Answer {
@@ -136,14 +134,14 @@ struct Answer {
 
 impl Answer {
     fn own(response: Response<OutBody>) -> Step {
-        Step::Done(Answer {
+        Step::Break(Answer {
             response,
             by_copy: false,
         })
     }
 
     fn copy(response: Response<OutBody>) -> Step {
-        Step::Done(Answer {
+        Step::Break(Answer {
             response,
             by_copy: true,
         })
@@ -172,14 +170,14 @@ impl Exchange {
         loop {
             let Some(capsule) = self.capsule.clone() else {
                 match self.park_for_route(parts.uri.path()).await? {
-                    Step::Done(answer) => return Ok(answer),
-                    Step::Again => continue,
+                    Step::Break(answer) => return Ok(answer),
+                    Step::Continue(()) => continue,
                 }
             };
             let Some(lease) = capsule.pick() else {
                 match self.park_for_copy(&capsule, parts.uri.path()).await? {
-                    Step::Done(answer) => return Ok(answer),
-                    Step::Again => continue,
+                    Step::Break(answer) => return Ok(answer),
+                    Step::Continue(()) => continue,
                 }
             };
             let step = match lease.target().clone() {
@@ -199,7 +197,7 @@ impl Exchange {
                         .await
                 }
             };
-            if let Step::Done(answer) = step {
+            if let Step::Break(answer) = step {
                 return Ok(answer);
             }
         }
@@ -233,7 +231,7 @@ impl Exchange {
         let name = self.host.name.clone();
         let find = || core.routes.load().find(&name, path).cloned();
         let step = self.park(&key, path, || find().is_none()).await?;
-        if let Step::Again = step {
+        if step.is_continue() {
             self.capsule = find();
             if let Some(capsule) = &self.capsule {
                 capsule.stats.request(self.arrived);
@@ -256,7 +254,7 @@ impl Exchange {
         let left = core.settings.park.saturating_sub(self.parked);
         let mut place = match core.lot.park(key, path, self.head_bytes, needed) {
             Ok(place) => place,
-            Err(Not::Needed) => return Ok(Step::Again),
+            Err(Not::Needed) => return Ok(Step::Continue(())),
             Err(Not::Full) => {
                 count(&self.stats().shed);
                 let why = format!("too many requests wait for {key} on this node");
@@ -274,7 +272,7 @@ impl Exchange {
         Ok(match heard {
             Some(Verdict::Go(mark)) => {
                 self.marks.extend(mark);
-                Step::Again
+                Step::Continue(())
             }
             Some(Verdict::Refused(refusal)) => Answer::own(answer::refused(&refusal)),
             None => {
@@ -324,14 +322,15 @@ impl Exchange {
             Content::Taped(tape) => tape.is_rewindable(),
             _ => true,
         };
-        if !unsent && !(parts.method.is_idempotent() && again) {
+        let safe = unsent || (parts.method.is_idempotent() && again);
+        if !safe {
             return Answer::own(answer::lost(capsule.name()));
         }
         if last || !again {
             let why = format!("no node could take the request for {}", capsule.name());
             return Answer::own(answer::unavailable(&why));
         }
-        Step::Again
+        Step::Continue(())
     }
 
     /// The request as another node gets it.

@@ -57,7 +57,7 @@ mod tests {
         let limit = Duration::from_millis(40);
         let mut idle = Idle::new(limit);
         let start = Instant::now();
-        poll_fn(|context| Poll::Ready(assert!(!idle.is_over(context)))).await;
+        assert!(!poll_fn(|context| Poll::Ready(idle.is_over(context))).await);
         tokio::time::sleep(limit / 2).await;
         idle.moved();
         poll_fn(|context| {

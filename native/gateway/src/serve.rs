@@ -63,23 +63,28 @@ impl Phases {
     }
 }
 
-/// Drive a connection to its end, or to the gateway's.
-async fn drive<C>(
+/// Drive a connection to its end; or, once the gateway ends or `watched` resolves, shut it down and give
+/// what is in flight until the gateway is over or `watched` resolves again.
+async fn drive<C, W>(
     mut connection: Pin<&mut C>,
     shut_down: fn(Pin<&mut C>),
     mut phases: Phases,
+    watched: impl Fn() -> W,
 ) -> Result<(), hyper::Error>
 where
     C: Future<Output = Result<(), hyper::Error>>,
+    W: Future<Output = ()>,
 {
     tokio::select! {
         ended = connection.as_mut() => return ended,
         () = phases.ending() => {}
+        () = watched() => {}
     }
     shut_down(connection.as_mut());
     tokio::select! {
         ended = connection => ended,
         () = phases.over() => Ok(()),
+        () = watched() => Ok(()),
     }
 }
 
@@ -161,12 +166,8 @@ async fn client_http1(core: Arc<Core>, socket: Socket, client: Client, phases: P
         .max_buf_size(settings.head_max_bytes.max(BUFFER_MIN_BYTES))
         .serve_connection(TokioIo::new(socket), service);
     let connection = std::pin::pin!(connection);
-    let ended = drive(
-        connection,
-        |connection| connection.graceful_shutdown(),
-        phases,
-    )
-    .await;
+    let shut_down = |connection: Pin<&mut _>| connection.graceful_shutdown();
+    let ended = drive(connection, shut_down, phases, std::future::pending).await;
     if ended.is_err_and(|error| error.is_parse()) {
         count(&core.bad_requests);
     }
@@ -188,16 +189,9 @@ async fn client_http2(core: Arc<Core>, socket: Socket, client: Client, phases: P
         .keep_alive_timeout(PING)
         .serve_connection(TokioIo::new(socket), service);
     let connection = std::pin::pin!(connection);
-    let watched = async {
-        match streams {
-            Some(streams) => streams.ended(settings.body_idle, settings.head).await,
-            None => std::future::pending().await,
-        }
-    };
-    let ended = tokio::select! {
-        ended = drive(connection, |connection| connection.graceful_shutdown(), phases) => ended,
-        () = watched => return,
-    };
+    let watched = || streams.ended(settings.body_idle, settings.head);
+    let shut_down = |connection: Pin<&mut _>| connection.graceful_shutdown();
+    let ended = drive(connection, shut_down, phases, watched).await;
     if ended.is_err_and(|error| error.is_parse()) {
         count(&core.bad_requests);
     }
@@ -220,11 +214,7 @@ pub async fn peer<W: Wire>(core: Arc<Core>, wire: W, phases: Phases) {
         .max_send_buf_size(SEND_BUFFER_BYTES)
         .serve_connection(TokioIo::new(wire), service);
     let connection = std::pin::pin!(connection);
+    let shut_down = |connection: Pin<&mut _>| connection.graceful_shutdown();
     // A peer that goes, or sends nonsense, ends its own stream; the sender of requests tells.
-    let _ = drive(
-        connection,
-        |connection| connection.graceful_shutdown(),
-        phases,
-    )
-    .await;
+    let _ = drive(connection, shut_down, phases, std::future::pending).await;
 }

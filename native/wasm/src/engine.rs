@@ -29,6 +29,9 @@ const MEMORY_ADDRESSABLE_BYTES: usize = 4 << 30;
 const MEMORY_KEPT_BYTES: usize = 256 << 10;
 const TABLE_KEPT_BYTES: usize = 64 << 10;
 const STACK_KEPT_BYTES: usize = 16 << 10;
+/// Slots that wait to be given back in one system call: none, so that the next request gets the slot
+/// whose memory is in the CPU's caches (8 -> 1 took 7 % off a request).
+const DECOMMIT_BATCH: usize = 1;
 /// Entries of a table, and what one component may be made of: enough for a Python interpreter.
 const TABLE_ENTRIES_MAX: usize = 50_000;
 const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 50;
@@ -70,7 +73,7 @@ fn runner(instances_max: u32) -> Result<Engine> {
         .table_elements(TABLE_ENTRIES_MAX)
         .max_memory_size(MEMORY_ADDRESSABLE_BYTES)
         .max_unused_warm_slots(instances_max)
-        .decommit_batch_size(8)
+        .decommit_batch_size(DECOMMIT_BATCH)
         .linear_memory_keep_resident(MEMORY_KEPT_BYTES)
         .table_keep_resident(TABLE_KEPT_BYTES)
         .async_stack_keep_resident(STACK_KEPT_BYTES)

@@ -9,7 +9,7 @@ from falak.core.convening import DEFERRALS_MAX, ROUNDS_MAX
 from falak.core.model import Capacity, Claim, Resources, Vote
 from falak.core.node import Place
 from falak.core.settings import Settings
-from tests.unit.core.rig import GIB, Rig, capsule_for, claim, profile, record, signed
+from tests.unit.core.rig import GIB, ROOM, Rig, capsule_for, claim, profile, record, signed
 
 FIVE = ("n1", "n2", "n3", "n4", "n5")
 MINE = capsule_for(FIVE, lambda electors: electors[0] == "n1")
@@ -35,7 +35,7 @@ def rig() -> Rig:
 
 
 def call(rig: Rig, name: str = MINE, by: str = "n3") -> list[ef.Effect]:
-    return rig.hear(by, wire.Call(name, f"of {by}", Capacity()))
+    return rig.hear(by, wire.Call(name, f"of {by}", ROOM))
 
 
 def summoned(rig: Rig) -> list[str]:
@@ -51,11 +51,11 @@ def vote(rig: Rig, by: str, leader: str, epoch: int = 1, name: str = MINE, held:
 
 
 def decline(rig: Rig, by: str, reason: str = "busy", epoch: int = 1, proposed: bool = False) -> None:
-    rig.hear(by, wire.Decline(MINE, 0, epoch, reason, Capacity(), proposed))
+    rig.hear(by, wire.Decline(MINE, 0, epoch, reason, ROOM, proposed))
 
 
 def claimed(rig: Rig, by: str, name: str = MINE, **fields: int | bool) -> None:
-    rig.hear(by, wire.Claimed(claim(name, by, **fields), Capacity()))
+    rig.hear(by, wire.Claimed(claim(name, by, **fields), ROOM))
 
 
 # --- answers that need no election ----------------------------------------------------------------

@@ -6,9 +6,9 @@ from falak.core import effects as ef
 from falak.core import events as ev
 from falak.core import wire
 from falak.core.membership import KNOWN_MAX
-from falak.core.model import ALIVE, DROPPED, LEFT, SUSPECT
+from falak.core.model import ALIVE, DROPPED, LEFT, SUSPECT, Capacity
 from falak.core.settings import CELL_MAX, Settings
-from tests.unit.core.rig import Rig, profile
+from tests.unit.core.rig import GIB, Rig, claim, profile
 
 
 @pytest.fixture
@@ -254,3 +254,20 @@ def test_a_link_lost_and_made_again_before_its_hello_does_not_stall_dialling() -
     rig.hear("n3", wire.Hello(profile("n3")))
     rig.tell(ev.LinkDown("n3-id", "closed"))
     assert rig.did(ef.Dial) == [ef.Dial("n3-id", "/n3")]
+
+
+def test_load_rides_on_calls_and_answers(rig: Rig) -> None:
+    busy = Capacity(4000, GIB, 100, GIB, 3900)
+    words: list[wire.Message] = [
+        wire.Call("c", "x", busy),
+        wire.Decline("c", 0, 1, "no", busy),
+        wire.Propose("c", 1, 0, 1, 1, "n2-id", ("n1-id",), "x", busy),
+        wire.Claimed(claim("c", "n2"), busy),
+    ]
+    for word in words:
+        beat(rig, "n2")
+        assert rig.node.members.members["n2-id"].profile.capacity != busy
+        rig.hear("n2", word)
+        assert rig.node.members.members["n2-id"].profile.capacity == busy
+    rig.hear("stranger", words[0])
+    assert "stranger-id" not in rig.node.members.members
