@@ -401,7 +401,8 @@ class Membership:
         self._changed()
 
     def leave(self) -> None:
-        """Say goodbye to everybody, by gossip and on every link."""
+        """Say goodbye to everybody, by gossip and on every link, and keep where they are for the next start."""
+        self._persist_book()
         word = Goodbye(self._describe().node.boot, self.incarnation)
         self._turn.gossip(self.topic(), word)
         for peer, member in self.members.items():
@@ -437,5 +438,7 @@ class Membership:
             self._drop(peer, member, "closed and refused")
 
     def _persist_book(self) -> None:
-        lines = [a for p in self._present if p in self.members for a in self.members[p].profile.addresses]
+        """Where members were met, those dropped too: a node that lost everybody has to find them again."""
+        met = [m.profile for _, m in sorted(self.members.items()) if m.state in (ALIVE, SUSPECT, DROPPED)]
+        lines = [address for profile in met for address in profile.addresses]
         self._turn.do(Persist("book", "\n".join(lines).encode()))

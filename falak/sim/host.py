@@ -68,7 +68,8 @@ class Host:
     # --- the process -------------------------------------------------------------------------------------
 
     def start(self, contacts: tuple[str, ...] = (), must_join: bool = True) -> None:
-        """Start the process: a new boot with whatever the disk kept. Fine if it runs already."""
+        """Start the process: a new boot with whatever the disk kept; beside its contacts it dials its address
+        book, as the daemon does. Fine if it runs already."""
         if self.up:
             return
         self.runs += 1
@@ -80,6 +81,7 @@ class Host:
         self.node = Node(me, self.place, self.world.settings, self.world.rng.getrandbits(32))
         self.gateway.reset()
         incarnation = int(self.disk.get("incarnation", b"0")) + 1
+        book = [a for a in self.disk.get("book", b"").decode().split() if a not in contacts]
         kept = [v for k, v in sorted(self.disk.items()) if k.startswith("record/") and v]
         records = tuple(msgspec.msgpack.decode(v, type=SignedRecord) for v in kept)
         self.step(ev.Sampled(self.capacity))
@@ -87,7 +89,7 @@ class Host:
             ev.Begin(
                 incarnation,
                 (self.address,),
-                contacts,
+                (*contacts, *book),
                 bool(contacts) and must_join,
                 records,
                 tuple(self.artifacts),

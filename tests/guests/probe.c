@@ -251,6 +251,15 @@ static void trailers(int out) {
   end(open, 1, last);
 }
 
+// One header of so many bytes.
+static void wide(int out, uint32_t bytes) {
+  int headers = fields_new();
+  char *value = cabi_realloc(NULL, 0, 1, bytes);
+  for (uint32_t i = 0; i < bytes; i++) value[i] = 'w';
+  header(headers, TEXT("x-wide"), (text){value, bytes});
+  end(begin(out, 200, headers), 0, 0);
+}
+
 static void forge(int out) {
   int headers = fields_new();
   header(headers, TEXT("falak-not-here"), TEXT("1"));
@@ -352,6 +361,7 @@ static void answer_well(int request, int out, text path) {
   if (starts(path, TEXT("/status/"))) return say(out, (int)number(after(path, TEXT("/status/"))), TEXT("status\n"));
   if (starts(path, TEXT("/trailers"))) return trailers(out);
   if (starts(path, TEXT("/forge"))) return forge(out);
+  if (starts(path, TEXT("/wide/"))) return wide(out, number(after(path, TEXT("/wide/"))));
   if (starts(path, TEXT("/outgoing?"))) return outgoing(out, after(path, TEXT("/outgoing?")));
   if (starts(path, TEXT("/upload"))) return upload(request, out);
   if (starts(path, TEXT("/stdout"))) print();

@@ -12,5 +12,6 @@ KEPT: Final[dict[int, str]] = {
     649: "a link that broke while its hello was sent: its late end was taken for the end of the next link",
     1026: "a record announced on a breaking link never came: what came while a member was away is handed on",
     1229: "the last node left while another was joining through it: nobody to join is no broken mesh",
+    2399: "the simulator itself: a restarted node forgot its address book when its one contact had gone",
     1270: "a claim was acknowledged by three electors, and never came to the other two",
 }

@@ -25,10 +25,12 @@ const BUSY_STREAMS: usize = 32;
 /// Requests that a peer may have in flight here on one connection; more wait at the sender.
 pub const STREAMS_MAX: u32 = 256;
 /// How far a sender may run ahead of a reader, a request or an answer.
-pub const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+pub const STREAM_WINDOW_BYTES: u32 = 128 << 10;
 /// As much as all requests together: bodies that are read slowly must not stop the others.
 pub const CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES * STREAMS_MAX;
 pub const SEND_BUFFER_BYTES: usize = 64 << 10;
+/// Size of an answer's head: what a guest can make (128 KiB), as HTTP/2 counts it.
+const ANSWER_HEAD_MAX_BYTES: u32 = 256 << 10;
 /// Peers with connections that are remembered; beyond it those without one are forgotten.
 const PEERS_MAX: usize = 1024;
 
@@ -208,6 +210,7 @@ impl Links {
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_send_buf_size(SEND_BUFFER_BYTES)
+            .max_header_list_size(ANSWER_HEAD_MAX_BYTES)
             // A peer that hangs with a request of ours is found out by pings.
             .keep_alive_interval(self.settings.forward_open)
             .keep_alive_timeout(self.settings.forward_open)

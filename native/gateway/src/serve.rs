@@ -7,6 +7,7 @@ use crate::forward::{
 };
 use crate::handle::{self, Client};
 use crate::peers::Wire;
+use crate::settings::Settings;
 use crate::socket::{Socket, Speaks};
 use crate::stalled::Streams;
 use crate::stats::count;
@@ -132,31 +133,21 @@ async fn client(
     let address = address.ip().to_canonical().to_string();
     let address = HeaderValue::try_from(address).unwrap_or(HeaderValue::from_static("unknown"));
     match spoken {
-        Ok(Ok(Some(Speaks::Http1))) => {
-            let client = Client {
-                address,
-                fd: Some(socket.fd()),
-                streams: None,
-            };
-            client_http1(core, socket, client, phases).await;
-        }
-        Ok(Ok(Some(Speaks::Http2))) => {
-            let client = Client {
-                address,
-                fd: None,
-                streams: Some(Streams::new()),
-            };
-            client_http2(core, socket, client, phases).await;
-        }
+        Ok(Ok(Some(Speaks::Http1))) => client_http1(core, socket, address, phases).await,
+        Ok(Ok(Some(Speaks::Http2))) => client_http2(core, socket, address, phases).await,
         // It left, or said nothing in time.
         Ok(Ok(None) | Err(_)) | Err(_) => {}
     }
     drop(place);
 }
 
-async fn client_http1(core: Arc<Core>, socket: Socket, client: Client, phases: Phases) {
-    let (settings, client) = (core.settings, Arc::new(client));
-    let shared = core.clone();
+async fn client_http1(core: Arc<Core>, socket: Socket, address: HeaderValue, phases: Phases) {
+    let (settings, shared) = (core.settings, core.clone());
+    let client = Arc::new(Client {
+        address,
+        fd: Some(socket.fd()),
+        streams: None,
+    });
     let service =
         service_fn(move |request| handle::outside(shared.clone(), client.clone(), request));
     let connection = http1::Builder::new()
@@ -166,16 +157,26 @@ async fn client_http1(core: Arc<Core>, socket: Socket, client: Client, phases: P
         .max_buf_size(settings.head_max_bytes.max(BUFFER_MIN_BYTES))
         .serve_connection(TokioIo::new(socket), service);
     let connection = std::pin::pin!(connection);
-    let shut_down = |connection: Pin<&mut _>| connection.graceful_shutdown();
-    let ended = drive(connection, shut_down, phases, std::future::pending).await;
+    let ended = drive(
+        connection,
+        |open| open.graceful_shutdown(),
+        phases,
+        std::future::pending,
+    )
+    .await;
     if ended.is_err_and(|error| error.is_parse()) {
         count(&core.bad_requests);
     }
 }
 
-async fn client_http2(core: Arc<Core>, socket: Socket, client: Client, phases: Phases) {
-    let (settings, client) = (core.settings, Arc::new(client));
-    let (shared, streams) = (core.clone(), client.streams.clone());
+async fn client_http2(core: Arc<Core>, socket: Socket, address: HeaderValue, phases: Phases) {
+    let (settings, shared) = (core.settings, core.clone());
+    let streams = Streams::new();
+    let client = Arc::new(Client {
+        address,
+        fd: None,
+        streams: Some(streams.clone()),
+    });
     let service =
         service_fn(move |request| handle::outside(shared.clone(), client.clone(), request));
     let connection = http2::Builder::new(TokioExecutor::new())
@@ -190,11 +191,18 @@ async fn client_http2(core: Arc<Core>, socket: Socket, client: Client, phases: P
         .serve_connection(TokioIo::new(socket), service);
     let connection = std::pin::pin!(connection);
     let watched = || streams.ended(settings.body_idle, settings.head);
-    let shut_down = |connection: Pin<&mut _>| connection.graceful_shutdown();
-    let ended = drive(connection, shut_down, phases, watched).await;
+    let ended = drive(connection, |open| open.graceful_shutdown(), phases, watched).await;
     if ended.is_err_and(|error| error.is_parse()) {
         count(&core.bad_requests);
     }
+}
+
+/// How large a head may be that another node passes on: it adds a few headers, and HTTP/2 counts 32
+/// bytes more for each.
+fn forwarded_head_bytes(settings: &Settings) -> u32 {
+    u32::try_from(settings.head_max_bytes.saturating_mul(2))
+        .unwrap_or(u32::MAX)
+        .max(16 << 10)
 }
 
 /// Serve a stream that another node opened, until it or this gateway ends.
@@ -209,12 +217,16 @@ pub async fn peer<W: Wire>(core: Arc<Core>, wire: W, phases: Phases) {
         .max_concurrent_streams(STREAMS_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        // Twice what a client may send: a node adds to a head.
-        .max_header_list_size(u32::try_from(settings.head_max_bytes * 2).unwrap_or(u32::MAX))
+        .max_header_list_size(forwarded_head_bytes(&settings))
         .max_send_buf_size(SEND_BUFFER_BYTES)
         .serve_connection(TokioIo::new(wire), service);
     let connection = std::pin::pin!(connection);
-    let shut_down = |connection: Pin<&mut _>| connection.graceful_shutdown();
     // A peer that goes, or sends nonsense, ends its own stream; the sender of requests tells.
-    let _ = drive(connection, shut_down, phases, std::future::pending).await;
+    let _ = drive(
+        connection,
+        |open| open.graceful_shutdown(),
+        phases,
+        std::future::pending,
+    )
+    .await;
 }

@@ -48,6 +48,14 @@ def test_trailers_pass_without_being_announced_between_nodes(two_fronts: TwoFron
     assert entry.ask("GET", "/trailers", headers=[("TE", "trailers")]).trailers == [("x-sum", "42")]
 
 
+def test_large_heads_pass(two_fronts: TwoFronts) -> None:
+    entry, _ = two_fronts
+    answer = entry.get("/wide/100000")
+    assert answer.status == 200 and answer.header("x-wide") == "w" * 100_000
+    many = [(f"x-{number}", "v" * 100) for number in range(90)]
+    assert entry.ask("GET", "/echo", headers=many).text.count("v" * 100) == 90
+
+
 def test_not_here_is_answered_at_once_and_the_request_goes_on(two_fronts: TwoFronts) -> None:
     entry, holder = two_fronts
     holder.gateway.set_endpoints("probe", [])

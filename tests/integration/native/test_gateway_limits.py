@@ -5,6 +5,7 @@ import socket
 import time
 from contextlib import ExitStack
 
+import h2.connection
 import httpx
 import pytest
 
@@ -15,6 +16,7 @@ from tests.integration.native.front import HOST, SETTINGS, Front, MakeFront, aot
 
 __all__ = ["aot", "front", "make_front"]
 CHUNKED = "Transfer-Encoding: chunked"
+GOAWAY = 7
 
 
 def post(headers: str, rest: bytes) -> bytes:
@@ -79,6 +81,23 @@ def test_a_head_that_does_not_come_ends_the_connection(make_front: MakeFront) ->
     with front.send("GET", "/hello") as connection:
         assert connection.answer()
         assert connection.closed(), "an idle connection is not kept longer either"
+
+
+def test_an_idle_http2_connection_is_shut_down(make_front: MakeFront) -> None:
+    front = make_front(head_ms=300)
+    front.serve()
+    client = h2.connection.H2Connection()
+    client.initiate_connection()
+    with http1.Connection(front.http) as connection:
+        connection.send(client.data_to_send())
+        data = b""
+        while more := connection.socket.recv(65536):
+            data += more
+    kinds = []
+    while data:  # a frame: its length, its kind, and 5 bytes more before what it carries
+        kinds.append(data[3])
+        data = data[9 + int.from_bytes(data[:3], "big") :]
+    assert kinds.count(GOAWAY) >= 1, kinds
 
 
 def test_more_connections_than_the_limit_wait_for_their_turn(make_front: MakeFront) -> None:

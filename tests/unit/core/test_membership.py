@@ -154,6 +154,7 @@ def test_leaving_says_goodbye_by_gossip_and_on_every_link(rig: Rig) -> None:
     word = wire.Goodbye(1, 1)
     assert ef.Gossip("/falak/1/heartbeat/main", word) in rig.effects
     assert rig.receivers(wire.Goodbye) == ["n2", "n3"]
+    assert ef.Persist("book", b"/n2\n/n3") in rig.effects
 
 
 def test_a_restart_ends_the_earlier_boot(rig: Rig) -> None:
@@ -231,6 +232,10 @@ def test_round_trips_are_smoothed_and_odd_pongs_ignored(rig: Rig) -> None:
 def test_the_book_of_addresses_is_kept_on_disk(rig: Rig) -> None:
     rig.wait(1.5)
     assert ef.Persist("book", b"/n2\n/n3") in rig.effects
+    rig.lose("n2")
+    rig.hear("n3", wire.Goodbye(1, 1))
+    rig.wait(2.5)
+    assert state(rig, "n2") == DROPPED and ef.Persist("book", b"/n2") in rig.effects
 
 
 def test_beats_are_exchanged_with_ring_neighbours_only() -> None:
