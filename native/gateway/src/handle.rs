@@ -447,5 +447,5 @@ pub async fn forwarded(core: Arc<Core>, mut request: Request<Incoming>) -> Respo
     });
     let response = local::call(&capsule, guest, lease, request, idle).await;
     capsule.stats.response(response.status(), arrived.elapsed());
-    response
+    response.map(OutBody::for_node)
 }

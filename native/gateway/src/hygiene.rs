@@ -175,6 +175,16 @@ fn strip_te(headers: &mut HeaderMap) {
     }
 }
 
+/// Remove what only nodes may say to one another.
+pub fn strip_internal(headers: &mut HeaderMap) {
+    let named = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with(INTERNAL));
+    for name in named.cloned().collect::<Vec<_>>() {
+        headers.remove(name);
+    }
+}
+
 /// Say who asked, and how: for requests that come from outside, once.
 pub fn introduce(headers: &mut HeaderMap, client: &HeaderValue, host: &HeaderValue) {
     let client = match headers.contains_key(FORWARDED_FOR) {

@@ -9,11 +9,9 @@ use http_body::{Body, Frame, SizeHint};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot::error::RecvError;
 use tokio::task::AbortHandle;
-use tokio::time::{Sleep, sleep};
 use wasmtime_wasi_http::Error;
 
 type GuestFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -98,10 +96,6 @@ fn poll_metered(run: &Run, guest: &mut GuestFuture, context: &mut Context<'_>) -
     polled
 }
 
-/// Time between the last part of a body that is cut and the cut: what the guest did send should arrive,
-/// and a connection that fails drops what it has not written.
-const BEFORE_CUT: Duration = Duration::from_millis(5);
-
 type Read = Option<Result<Frame<Bytes>, Error>>;
 
 /// The body of a guest's answer. Reading it runs the guest.
@@ -111,7 +105,6 @@ pub struct GuestBody {
     /// Read ahead, so that the last frame is known as such.
     next: Option<Result<Frame<Bytes>, Error>>,
     over: bool,
-    cut: Option<Pin<Box<Sleep>>>,
 }
 
 impl GuestBody {
@@ -122,20 +115,14 @@ impl GuestBody {
             driver,
             next: None,
             over,
-            cut: None,
         }
     }
 
     /// A body whose sender is gone looks finished, also when its guest trapped in the middle of it.
-    fn end(&mut self, context: &mut Context<'_>) -> Poll<Read> {
-        if !self.driver.run.end().cut {
-            self.over = true;
-            return Poll::Ready(None);
-        }
-        let cut = self.cut.get_or_insert_with(|| Box::pin(sleep(BEFORE_CUT)));
-        ready!(cut.as_mut().poll(context));
+    fn end(&mut self) -> Read {
         self.over = true;
-        Poll::Ready(Some(Err(Error::HttpResponseIncomplete)))
+        let cut = self.driver.run.end().cut;
+        cut.then_some(Err(Error::HttpResponseIncomplete))
     }
 
     fn read(&mut self, context: &mut Context<'_>) -> Poll<Read> {
@@ -168,15 +155,12 @@ impl Body for GuestBody {
         if this.over {
             return Poll::Ready(None);
         }
-        if this.cut.is_some() {
-            return this.end(context);
-        }
         let read = match this.next.take() {
             Some(frame) => Some(frame),
             None => ready!(this.read(context)),
         };
         if read.is_none() {
-            return this.end(context);
+            return Poll::Ready(this.end());
         }
         this.look_ahead(context);
         Poll::Ready(read)

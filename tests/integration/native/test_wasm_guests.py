@@ -109,10 +109,7 @@ def test_busy_guests_are_bounded_and_harm_nobody(make_front: MakeFront) -> None:
     front = make_front(heavy_max=2, slice_ms=5)
     front.serve(cpu_ms=60_000, wall_ms=2000)
     with ExitStack() as stack:
-        busy = [stack.enter_context(front.send("GET", "/loop")) for _ in range(2)]
-        front.until("in_flight", 2)
-        one_more = front.get("/loop")
-        assert one_more.status == 503 and one_more.header("retry-after") == "1"
+        busy = [stack.enter_context(front.send("GET", "/loop")) for _ in range(3)]
         front.logged("too many guests run past their slice")
         took = []
         for _ in range(100):
@@ -120,7 +117,9 @@ def test_busy_guests_are_bounded_and_harm_nobody(make_front: MakeFront) -> None:
             assert front.get("/hello").status == 200
             took.append(time.monotonic() - start)
         assert sorted(took)[50] < 1
-        assert {answer and answer.status for answer in map(http1.Connection.answer, busy)} == {504}
+        answers = [answer for connection in busy if (answer := connection.answer())]
+    ended = sorted((answer.status, answer.header("retry-after") or "") for answer in answers)
+    assert ended[0] == (503, "1") and [status for status, _ in ended] == [503, 504, 504]
     assert front.get("/spin/50").status == 200, "there is room again"
 
 
@@ -228,11 +227,12 @@ def test_copies_share_one_mapping_and_have_their_own_limits(front: Front) -> Non
     for number, status in zip(numbers, (504, 200), strict=True):
         front.gateway.set_endpoints("probe", [("local", str(number), 0)])
         assert front.get("/wait/200").status == status
-    mapped = {
-        line.split()[0] for line in Path("/proc/self/maps").read_text().splitlines() if str(front.aot) in line
-    }
+    before = mapped(front.aot)
     front.load()
-    again = {
-        line.split()[0] for line in Path("/proc/self/maps").read_text().splitlines() if str(front.aot) in line
-    }
-    assert mapped == again and mapped
+    assert before and mapped(front.aot) <= before, "one more copy, no mapping more"
+
+
+def mapped(file: Path) -> set[str]:
+    """Addresses at which a file is mapped."""
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    return {line.split()[0] for line in lines if str(file) in line}
