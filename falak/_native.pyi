@@ -21,7 +21,8 @@ kind                  the rest of the tuple
 ``LINK_UP``           (peer, address, dialer: bool)         the first connection with the peer was made
 ``LINK_DOWN``         (peer, cause)                         its last connection is gone
 ``DIALED``            (token, peer)                         ``dial`` ended in a connection
-``DIAL_FAILED``       (token, peer | None, refused: bool, why)   it did not; refused: nobody listens there
+``DIAL_FAILED``       (token, peer | None, refused: bool, why, answered_by | None)  it did not; refused: nobody
+                                                            listens there; answered_by: whoever does instead
 ``MESSAGE``           (peer, data)                          one frame of the peer's message stream
 ``UNDELIVERED``       (peer, frames, why)                   frames given to ``send`` that were not written
 ``GOSSIP``            (topic, source, via, data)            a signed gossip message; source is verified

@@ -25,7 +25,7 @@ from falak.seam import DRAIN_MAX, Events, Told
 
 log = logging.getLogger(__name__)
 
-PULSE_S: Final = 0.08
+PULSE_S: Final = 0.2
 """The loop touches native's counter this often; it must be well under what native calls stale."""
 STALL_S: Final = 0.1
 """A pulse later than this is a stall."""

@@ -15,6 +15,7 @@ use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -75,6 +76,8 @@ pub enum Sent {
     Answered(Response<Incoming>, Share),
     /// The peer has no copy.
     NotHere,
+    /// A limit of this node is reached; nothing of it was sent, and it says nothing about the peer.
+    Full(String),
     /// Nothing of it was sent.
     Unsent(String),
     /// It was sent, in part at least, and there is no answer.
@@ -144,7 +147,7 @@ impl Links {
     pub async fn send(&self, peer: &Arc<str>, request: Request<Payload>) -> Sent {
         let (mut sender, share) = match self.connection(peer).await {
             Ok(connection) => connection,
-            Err(why) => return Sent::Unsent(why),
+            Err(not_sent) => return not_sent,
         };
         match sender.try_send_request(request).await {
             Ok(response) if is_not_here(&response) => Sent::NotHere,
@@ -166,7 +169,8 @@ impl Links {
         self.links.lock().clear();
     }
 
-    async fn connection(&self, peer: &Arc<str>) -> Result<(SendRequest<Payload>, Share), String> {
+    /// A connection with room, or what becomes of the request without one.
+    async fn connection(&self, peer: &Arc<str>) -> Result<(SendRequest<Payload>, Share), Sent> {
         let link = self.link(peer);
         let connections_max = self.settings.forward_idle_streams;
         if let Some(connection) = link.pick(connections_max) {
@@ -178,7 +182,7 @@ impl Links {
         }
         let opened = tokio::time::timeout(self.settings.forward_open, self.open(peer)).await;
         let ms = self.settings.forward_open.as_millis();
-        let sender = opened.map_err(|_| format!("no stream within {ms} ms"))??;
+        let sender = opened.map_err(|_| Sent::Unsent(format!("no stream within {ms} ms")))??;
         let load = Arc::default();
         let share = Share::new(&load);
         link.open.lock().push(Connection {
@@ -199,12 +203,15 @@ impl Links {
         links.entry(peer.clone()).or_default().clone()
     }
 
-    async fn open(&self, peer: &Arc<str>) -> Result<SendRequest<Payload>, String> {
+    async fn open(&self, peer: &Arc<str>) -> Result<SendRequest<Payload>, Sent> {
         let Some(peers) = &self.peers else {
-            return Err("this gateway has no mesh".into());
+            return Err(Sent::Unsent("this gateway has no mesh".into()));
         };
         let opened = peers.open(peer, self.settings.forward_open).await;
-        let wire = opened.map_err(|error| format!("no stream: {error}"))?;
+        let wire = opened.map_err(|error| match error.kind() {
+            io::ErrorKind::QuotaExceeded => Sent::Full(error.to_string()),
+            _ => Sent::Unsent(format!("no stream: {error}")),
+        })?;
         let (sender, connection) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -216,7 +223,7 @@ impl Links {
             .keep_alive_timeout(self.settings.forward_open)
             .handshake(TokioIo::new(wire))
             .await
-            .map_err(|error| reason(&error))?;
+            .map_err(|error| Sent::Unsent(reason(&error)))?;
         // Its end shows in the sender.
         tokio::spawn(async move { drop(connection.await) });
         Ok(sender)

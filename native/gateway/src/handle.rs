@@ -311,6 +311,7 @@ impl Exchange {
                 let (capsule, peer) = (capsule.name().to_string(), peer.to_string());
                 (Event::NotHere { capsule, peer }, true)
             }
+            Sent::Full(why) => return Answer::own(answer::unavailable(&why)),
             Sent::Unsent(why) => (unreachable(capsule, peer, why), true),
             Sent::Lost(why) => (unreachable(capsule, peer, why), false),
         };

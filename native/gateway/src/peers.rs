@@ -12,7 +12,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Wire for T {}
 
 /// Opens streams to peers over the mesh connection.
 pub trait Peers: Send + Sync + 'static {
-    /// One stream to a connected peer, by the deadline.
+    /// One stream to a connected peer, by the deadline. `QuotaExceeded`: a limit of this node.
     fn open(&self, peer: &str, deadline: Duration)
     -> BoxFuture<'static, io::Result<Box<dyn Wire>>>;
 }

@@ -28,6 +28,8 @@ pub enum Event {
         token: u64,
         peer: Option<PeerId>,
         refused: bool,
+        /// Who answered there instead.
+        answered_by: Option<PeerId>,
         why: String,
     },
     Message {

@@ -20,7 +20,9 @@ use libp2p::gossipsub::{self, IdentTopic, TopicHash};
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{Config, ConnectionError, ConnectionId, NetworkBehaviour, Swarm, SwarmEvent};
+use libp2p::swarm::{
+    Config, ConnectionError, ConnectionId, DialError, NetworkBehaviour, Swarm, SwarmEvent,
+};
 use libp2p::{Multiaddr, PeerId, identify, memory_connection_limits};
 use std::collections::HashMap;
 use std::io;
@@ -186,7 +188,7 @@ impl Node {
         }
     }
 
-    fn dial_failed(&mut self, connection: ConnectionId, error: &libp2p::swarm::DialError) {
+    fn dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
         let Some(Dial {
             token,
             address,
@@ -198,10 +200,15 @@ impl Node {
         let handshake = self.context.settings.handshake;
         let reason::Failure { refused, why } =
             reason::of_dial(error, &address, expected, handshake);
+        let answered_by = match error {
+            DialError::WrongPeerId { obtained, .. } => Some(*obtained),
+            _ => None,
+        };
         self.tell(Event::DialFailed {
             token,
             peer: expected,
             refused,
+            answered_by,
             why,
         });
     }

@@ -154,10 +154,12 @@ fn mesh_row<'py>(py: Python<'py>, names: &mut Names, event: MeshEvent) -> Row<'p
             token,
             peer,
             refused,
+            answered_by,
             why,
         } => {
             let peer = peer.map(|peer| names.of(py, peer));
-            (DIAL_FAILED, token, peer, refused, why).into_pyobject(py)
+            let answered_by = answered_by.map(|peer| names.of(py, peer));
+            (DIAL_FAILED, token, peer, refused, why, answered_by).into_pyobject(py)
         }
         MeshEvent::Message { peer, data } => {
             (MESSAGE, names.of(py, peer), PyBytes::new(py, &data)).into_pyobject(py)
