@@ -12,10 +12,11 @@ import os
 import re
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from falak.core.settings import Settings
 from falak.errors import USAGE, OperatorError
@@ -38,8 +39,7 @@ MAY_BE_ZERO: Final = frozenset({"hedge_budget", "hedge_burst", "vote_silence_s",
 """Settings that zero switches off; every other one has to be above 0."""
 
 
-@dataclass(frozen=True, slots=True)
-class UpOptions:
+class UpOptions(msgspec.Struct, frozen=True):
     """Everything ``falak up`` needs. ``listen`` is a multiaddr, ``http`` is ``HOST:PORT`` (port 0: a free one),
     ``join`` are tickets; with ``ready_file`` the node writes what it is there once it serves."""
 
@@ -52,19 +52,17 @@ class UpOptions:
     tags: tuple[str, ...] = ()
     join: tuple[str, ...] = ()
     ready_file: Path | None = None
-    settings: Settings = field(default_factory=Settings)
+    settings: Settings = msgspec.field(default_factory=Settings)
 
 
-@dataclass(frozen=True, slots=True)
-class _Key:
+class _Key(NamedTuple):
     """One thing to set: how its value is read, and whether it is a list."""
 
     read: Callable[[Any], str]
     many: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
+class _Source(NamedTuple):
     """One place where things are set: its name for people, what it holds, and how it spells a key."""
 
     where: str
@@ -161,7 +159,7 @@ def _read(source: _Source) -> dict[str, Any]:
 def _settings(table: Table) -> dict[str, float]:
     read = {
         key: table.get(key, None, partial(_setting, key, usual))
-        for key, usual in ((entry.name, getattr(Settings(), entry.name)) for entry in fields(Settings))
+        for key, usual in ((name, getattr(Settings(), name)) for name in Settings.__annotations__)
     }
     table.finish()
     return {key: value for key, value in read.items() if value is not None}
@@ -222,14 +220,14 @@ def _an_address(value: Any) -> str:
 def _a_multiaddr(value: Any) -> str:
     """``/ip4/ADDRESS/tcp/PORT`` or ``/ip6/…``."""
     text = a_text(value)
-    found = re.fullmatch(r"/ip([46])/([^/]+)/tcp/([^/]+)", text)
     try:
-        address = ipaddress.ip_address(found[2]) if found else None
+        nothing, family, host, tcp, port = text.split("/")
+        address = ipaddress.ip_address(host)
+        if (nothing, family, tcp) != ("", f"ip{address.version}", "tcp") or not port:
+            raise ValueError
     except ValueError:
-        address = None
-    if found is None or address is None or str(address.version) != found[1]:
-        raise ValueError(f"{text!r} is no address to listen on", f'write it like "{DEFAULT_LISTEN}"')
-    return f"/ip{found[1]}/{address}/tcp/{_port(found[3], text)}"
+        raise ValueError(f"{text!r} is no address to listen on", f'write it like "{DEFAULT_LISTEN}"') from None
+    return f"/{family}/{address}/tcp/{_port(port, text)}"
 
 
 def _port(port: str, text: str) -> int:

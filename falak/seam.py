@@ -101,11 +101,13 @@ class Listening(_Told, frozen=True):
 
 
 class DialEnded(_Told, frozen=True):
-    """A dial by its token: ``why`` is empty when it ended in a connection."""
+    """A dial by its token: ``why`` is empty when it ended in a connection. ``answered_by``: who answered it
+    instead of the peer that its address names ("" for nobody)."""
 
     token: int
     refused: bool = False
     why: str = ""
+    answered_by: str = ""
 
 
 class FramesLost(_Told, frozen=True):
@@ -314,7 +316,7 @@ class Reader:
             native.LINK_UP: lambda row: ev.LinkUp(row[1], row[2], row[3]),
             native.LINK_DOWN: lambda row: ev.LinkDown(row[1], row[2]),
             native.DIALED: lambda row: DialEnded(row[1]),
-            native.DIAL_FAILED: lambda row: DialEnded(row[1], row[3], row[4] or "no reason given"),
+            native.DIAL_FAILED: _dial_failed,
             native.MESSAGE: self._message,
             native.UNDELIVERED: lambda row: FramesLost(row[1], row[2]),
             native.GOSSIP: self._gossip,
@@ -344,14 +346,20 @@ class Reader:
 
     def _message(self, row: tuple[Any, ...]) -> Told | None:
         _, peer, data = row
-        message = self._decoded(data, MESSAGE_MAX_BYTES)
+        try:
+            message = self._decoded(data, MESSAGE_MAX_BYTES)
+        except wire.Unreadable as error:
+            return None if error.version is None else ev.OtherVersion(peer, error.version)
         return ev.Received(peer, message) if message is not None else None
 
     def _gossip(self, row: tuple[Any, ...]) -> Told | None:
         _, topic, source, _, data = row
         if source == self._me:
             return None
-        message = self._decoded(data, GOSSIP_MAX_BYTES)
+        try:
+            message = self._decoded(data, GOSSIP_MAX_BYTES)
+        except wire.Unreadable:
+            return None
         if message is None:
             return None
         fits = (
@@ -365,11 +373,12 @@ class Reader:
         return ev.Received(source, message)
 
     def _decoded(self, data: bytes, limit_bytes: int) -> wire.Message | None:
+        """None for what can be read and must not be taken in; counted, both. Raises ``Unreadable``."""
         try:
             message = wire.decode(data, limit_bytes)
         except wire.Unreadable as error:
             self.refused[f"message_{error.reason}"] += 1
-            return None
+            raise
         flaw = self._flaw(message, len(data))
         if flaw:
             self.refused[flaw] += 1
@@ -383,6 +392,11 @@ class Reader:
         if not all(_is_fit(profile) for profile in _profiles_in(message)):
             return "profile_unsound"
         return next(filter(None, map(flaw_of, wire.records_in(message))), "")
+
+
+def _dial_failed(row: tuple[Any, ...]) -> Told:
+    _, token, _, refused, why, *answered_by = row  # an older extension does not tell who answered
+    return DialEnded(token, refused, why or "no reason given", *(who or "" for who in answered_by))
 
 
 def _answered(row: tuple[Any, ...]) -> Told:

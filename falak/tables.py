@@ -7,14 +7,13 @@ tables, dotted and quoted keys. What stands inside an inline table or an array h
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
-import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
+
+import msgspec
 
 from falak.core.settings import NAME_MAX_CHARS
 from falak.errors import USAGE, OperatorError
@@ -26,15 +25,13 @@ KeyPath = tuple[str | int, ...]
 T = TypeVar("T")
 
 _LABEL = re.compile(rf"[a-z0-9](?:[a-z0-9-]{{0,{NAME_MAX_CHARS - 2}}}[a-z0-9])?")
-_TOKEN = re.compile(
+_TOKEN = (  # compiled where a file is read: most starts read none
     r'''"""(?:\\.|[^\\])*?"{3,5} | \'\'\'.*?\'{3,5} | "(?:\\.|[^"\\\n])*" | '[^'\n]*'
-      | \#[^\n]* | [\[\]{}=.,\n] | [^\s\[\]{}=.,"'\#]+''',
-    re.VERBOSE | re.DOTALL,
+      | \#[^\n]* | [\[\]{}=.,\n] | [^\s\[\]{}=.,"'\#]+'''
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """One thing that is wrong: at a line (0: in no file), what, and what to do (may be empty)."""
 
     line: int
@@ -42,8 +39,7 @@ class Problem:
     hint: str = ""
 
 
-@dataclass(slots=True)
-class Table:
+class Table(msgspec.Struct):
     """One table being read: what was asked of it by name, what is wrong with it, and what nobody asked for.
 
     ``at`` is where the table stands in its file; ``problems`` and ``lines`` are shared by all tables of it.
@@ -54,7 +50,7 @@ class Table:
     lines: Mapping[KeyPath, int]
     problems: list[Problem]
     at: KeyPath = ()
-    asked: list[str] = field(default_factory=list)
+    asked: list[str] = []
 
     def line(self, *keys: str | int) -> int:
         """The line of a key of this table, else of the nearest table around it that has one, else 0."""
@@ -156,6 +152,8 @@ def parse_table(data: bytes, where: str) -> Table:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise WrittenWrong(where, [Problem(line, "is not UTF-8 text")]) from error
+    import tomllib  # noqa: PLC0415  5 ms: most starts read no file
+
     try:
         values = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, brackets in brackets
@@ -198,7 +196,7 @@ def _statements(text: str) -> Iterable[tuple[list[str], int]]:
     statement: list[str] = []
     begins_at = depth = 0
     line, seen = 1, 0
-    for found in _TOKEN.finditer(text):
+    for found in re.finditer(_TOKEN, text, re.VERBOSE | re.DOTALL):
         token = found.group()
         line += text.count("\n", seen, found.start())
         seen = found.start()
@@ -222,6 +220,8 @@ def _keys(tokens: list[str]) -> list[str]:
 def _unquoted(word: str) -> str:
     if word[0] not in "\"'":
         return word
+    import tomllib  # noqa: PLC0415  as above
+
     return str(tomllib.loads(f"key = {word}")["key"])
 
 
@@ -247,7 +247,9 @@ def path_text(path: KeyPath) -> str:
 
 def likely(word: str, known: Collection[str]) -> str:
     """The hint for a word that is none of the known ones ("" where none are)."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    from difflib import get_close_matches  # noqa: PLC0415  only for an error
+
+    near = get_close_matches(word, known, n=1, cutoff=0.6)
     if near:
         return f"did you mean {near[0]!r}?"
     return "known: " + ", ".join(sorted(known)) if known else ""

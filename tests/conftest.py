@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import settings
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "falak"
 MARK = "FALAK_TEST_RUN"
+ENDED_S = 5.0
 
 os.environ.pop("FALAK_DATA", None)  # a test never meets the developer's own node
 os.environ[MARK] = str(os.getpid())
@@ -43,10 +45,17 @@ def node_modules() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def nothing_left_behind() -> Iterator[None]:
-    """Every process started by this run of pytest has ended when its last test has."""
+    """Every process started by this run of pytest has ended when its last test has. What a killed node had
+    started ends by itself, when it finds its parent gone: a moment later."""
     yield
-    left = [command for process in Path("/proc").glob("[0-9]*") if (command := started_here(process))]
+    ends_at = time.monotonic() + ENDED_S
+    while (left := all_started_here()) and time.monotonic() < ends_at:
+        time.sleep(0.01)
     assert not left, f"processes left behind: {left}"
+
+
+def all_started_here() -> list[str]:
+    return [command for process in Path("/proc").glob("[0-9]*") if (command := started_here(process))]
 
 
 def started_here(process: Path) -> str:

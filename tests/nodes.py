@@ -5,9 +5,11 @@ did not end well, or left its lock or socket behind. The fixture ``mesh`` (integ
 """
 
 import http.client
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,7 +25,8 @@ from falak.errors import OperatorError
 ROOT = Path(__file__).resolve().parents[1]
 HELLO = ROOT / "examples" / "hello" / "hello.wasm"
 READY_S = 20.0
-END_S = 5.0
+END_S = 20.0
+"""A node ends in a second; its last writes wait for the disk, which a build beside it keeps busy for longer."""
 LOOK_S = 0.01
 
 
@@ -100,13 +103,22 @@ class Running:
         return self.wait()
 
     def wait(self) -> int:
-        """Wait for its end, which was asked for: its exit code."""
+        """Wait for its end, which was asked for: its exit code. One that does not end is killed."""
+        stuck = self.stuck()
+        if stuck:
+            pytest.fail(stuck)
+        return self.process.wait()
+
+    def stuck(self) -> str:
+        """Wait for its end; what is to be told of one that had to be killed, else nothing."""
         try:
-            return self.process.wait(END_S)
+            self.process.wait(END_S)
         except subprocess.TimeoutExpired:
+            stands = Path(f"/proc/{self.process.pid}/wchan").read_text()
             self.process.kill()
             self.process.wait()
-            pytest.fail(f"{self.name} did not end within {END_S:g} s:\n{self.said()}")
+            return f"{self.name} did not end within {END_S:g} s (it stood in {stands}):\n{self.said()}"
+        return ""
 
 
 class Mesh:
@@ -116,8 +128,9 @@ class Mesh:
         self.folder = folder
         self.nodes: list[Running] = []
 
-    def start(self, name: str, *flags: str, data: Path | None = None) -> Running:
-        """Start a node and do not wait. ``flags`` come after (and so over) those every test node has."""
+    def start(self, name: str, *flags: str, data: Path | None = None, first: str = "") -> Running:
+        """Start a node and do not wait. ``flags`` come after (and so over) those every test node has. ``first``:
+        Python that its process runs before anything else, to make it another one than it is."""
         data = data or self.folder / name
         ready_file, log = self.folder / f"{name}.ready", self.folder / f"{name}.log"
         usual = [
@@ -137,10 +150,19 @@ class Mesh:
         command = [sys.executable, "-m", "falak", "up", *usual, "--ready-file", str(ready_file), *flags]
         ready_file.unlink(missing_ok=True)
         with log.open("ab") as out:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=ROOT)
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=ROOT, env=self._environ(first)
+            )
         node = Running(name, data, process, log, ready_file)
         self.nodes.append(node)
         return node
+
+    def _environ(self, first: str) -> dict[str, str] | None:
+        if not first:
+            return None
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        (folder / "sitecustomize.py").write_text(first)
+        return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
 
     def up(self, name: str, *flags: str) -> Running:
         """Start a node, joined to the first one, and wait until it serves."""
@@ -175,10 +197,11 @@ class Mesh:
             if node.process.poll() is None:
                 node.process.send_signal(signal.SIGCONT)
                 node.process.terminate()
-        codes = [node.wait() for node in self.nodes]
-        wrong = []
-        for node, code in zip(self.nodes, codes, strict=True):
-            if node.ready and not node.killed and code != 0:
+        stuck = [node.stuck() for node in self.nodes]  # all of them, whatever one does: nothing stays behind
+        wrong = [what for what in stuck if what]
+        for node, what in zip(self.nodes, stuck, strict=True):
+            code = node.process.returncode
+            if node.ready and not node.killed and not what and code != 0:
                 wrong.append(f"{node.name} ended with {code}:\n{node.said()}")
             left = [name for name in ("lock", "control.sock") if (node.data / name).exists()]
             if left and not node.killed:

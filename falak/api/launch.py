@@ -96,7 +96,7 @@ async def _publish(desk: Desk, record: Record) -> Published:
     except TimeoutError:
         raise OperatorError(
             f"{record.name} was not published: this node did not come to it in time",
-            "is its machine overloaded? `falak counters` shows its stalls",
+            "is its machine overloaded? launch again, or at another node",
         ) from None
     finally:
         desk.launches.pop(request, None)

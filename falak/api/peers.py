@@ -15,7 +15,6 @@ import msgspec
 import falak
 from falak.api.desk import Desk
 from falak.core.model import UNREADABLE
-from falak.core.momentum import START
 from falak.core.settings import MESSAGE_MAX_BYTES
 from falak.seam import LATENCY_BUCKETS_US, WASMTIME_VERSION
 
@@ -98,10 +97,11 @@ def told_logs(desk: Desk, wish: Wish) -> dict[str, Any]:
 
 
 def told_ps(desk: Desk, wish: Wish) -> dict[str, Any]:
-    """The copies here, with the gateway's numbers of their capsules."""
+    """The copies here, with the gateway's numbers of their capsules. What a candidate starts before it has won
+    is no copy yet: most of those are cancelled a moment later."""
     me, stats = desk.node.me, desk.gateway.stats()
     rows = []
-    for copy in desk.node.momentum.copies.values():
+    for copy in filter(lambda copy: copy.confirmed, desk.node.momentum.copies.values()):
         row: dict[str, Any] = {
             "capsule": copy.name,
             "version": copy.record.version,
@@ -109,7 +109,7 @@ def told_ps(desk: Desk, wish: Wish) -> dict[str, Any]:
             "node": me.name,
             "node_id": me.id,
             "slot": copy.slot,
-            "state": copy.state if copy.confirmed else START,
+            "state": copy.state,
             "since_s": desk.age_s(copy.since),
             "load_ms": round(copy.load_s * 1000, 3),
             "memory_bytes": copy.record.limits.memory_bytes,

@@ -206,5 +206,5 @@ async def _request(reader: asyncio.StreamReader) -> tuple[Op, Any]:
         )
     try:
         return op, msgspec.convert(asked, op.arguments)
-    except msgspec.ValidationError as error:
+    except UNREADABLE as error:
         raise OperatorError(f"{name}: {error}", "update the falak command or the node", USAGE) from None

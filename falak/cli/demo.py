@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from falak.cli.options import a_whole_number
+from falak.cli.parser import Parser
 
-from cyclopts import Parameter
+
+def demo_arguments(parser: Parser) -> None:
+    """What ``demo`` takes."""
+    parser.add_argument(
+        "--nodes", metavar="N", type=a_whole_number, default=5, help="How many nodes, 1 to 20; usual: 5."
+    )
+    parser.add_argument(
+        "--keep", action="store_true", help="Leave the mesh running, and say what to type next."
+    )
 
 
-def demo(
-    *,
-    nodes: Annotated[int, Parameter(show_default=True, help="How many nodes, 1 to 20.")] = 5,
-    keep: Annotated[bool, Parameter(help="Leave the mesh running, and say what to type next.")] = False,
-) -> int:
+def demo(nodes: int, keep: bool) -> int:
     """Five nodes on this machine: publish, request, election, answer.
 
     Everything is real: processes, sockets, times. It ends with 0 and leaves nothing behind, or says which step

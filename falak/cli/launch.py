@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from cyclopts import Parameter
-
-from falak.cli.options import Data, client_of
+from falak.cli.options import add_data, client_of
 from falak.cli.output import waiting
-from falak.client.shapes import Launched
-from falak.client.words import stage_text
+from falak.cli.parser import Parser
 from falak.errors import FAILED, USAGE, OperatorError
+
+if TYPE_CHECKING:
+    from falak.client.shapes import Launched
 
 CALL_IDLE_S: Final = 60.0
 """A call that gets no byte for this long is given up. Above the longest parking and the usual wall limit."""
@@ -34,20 +34,26 @@ NEXT: Final = {
 """What is waited for after each stage of a launch."""
 
 
-def launch(
-    what: Annotated[Path, Parameter(help="A folder with capsule.toml, that file, or a component (.wasm).")],
-    /,
-    *,
-    name: Annotated[str | None, Parameter(help="The capsule's name; of a .wasm file else the file's.")] = None,
-    orbit: Annotated[str | None, Parameter(help="Its orbit; of a .wasm file else default.")] = None,
-    call: Annotated[bool, Parameter(negative="--no-call", help="--no-call: leave it cold.")] = True,
-    data: Data = None,
-) -> None:
+def launch_arguments(parser: Parser) -> None:
+    """What ``launch`` takes."""
+    parser.add_place("what", "A folder with capsule.toml, that file, or a component (.wasm).")
+    parser.add_argument("--name", help="The capsule's name; of a .wasm file else the file's.")
+    parser.add_argument("--orbit", help="Its orbit; of a .wasm file else default.")
+    parser.add_argument(
+        "--call", action="store_true", default=True, help="It must answer before this is done: usual."
+    )
+    parser.add_argument("--no-call", dest="call", action="store_false", help="Leave it cold.")
+    add_data(parser)
+
+
+def launch(what: str, name: str | None, orbit: str | None, call: bool, data: Path | None) -> None:
     """Publish a capsule: from a folder with capsule.toml, or a .wasm file.
 
     Done when others keep it and it has answered a request. Exit 4: it is published, but did not answer.
     """
-    fields, component = _manifest(what, name, orbit)
+    from falak.client.words import stage_text  # noqa: PLC0415  call does not need it
+
+    fields, component = _manifest(Path(what), name, orbit)
     client = client_of(data)
     with client.launch(component, fields, call=call) as stream:
         stages = iter(stream)
@@ -90,18 +96,20 @@ def _told(launched: Launched) -> str:
     return f"{name} generation {generation} orbits and answers{news}: {told}"
 
 
+def call_arguments(parser: Parser) -> None:
+    """What ``call`` takes."""
+    parser.add_place("capsule", "The capsule's name.")
+    parser.add_place("path", "Path and query; usual: /.", "/")
+    parser.add_argument("--method", "-X", help="GET, or POST with a body.")
+    parser.add_argument(
+        "--header", "-H", action="append", default=[], metavar="LINE", help='"Name: value"; repeatable.'
+    )
+    parser.add_argument("--body", "-d", help="The body: text, or @FILE.")
+    add_data(parser)
+
+
 def call(
-    capsule: Annotated[str, Parameter(help="The capsule's name.")],
-    path: Annotated[str, Parameter(help="Path and query.")] = "/",
-    /,
-    *,
-    method: Annotated[str | None, Parameter(name=["--method", "-X"], help="GET, or POST with a body.")] = None,
-    header: Annotated[
-        tuple[str, ...],
-        Parameter(name=["--header", "-H"], help='"Name: value"; repeatable.'),
-    ] = (),
-    body: Annotated[str | None, Parameter(name=["--body", "-d"], help="The body: text, or @FILE.")] = None,
-    data: Data = None,
+    capsule: str, path: str, method: str | None, header: Sequence[str], body: str | None, data: Path | None
 ) -> int:
     """Send a capsule an HTTP request through this node.
 
@@ -152,7 +160,7 @@ def _http_errors(capsule: str, address: str) -> Iterator[None]:
         raise OperatorError(f"the gateway at {address} broke off: {why}", "is the node still there?") from error
 
 
-def _headers(capsule: str, written: tuple[str, ...]) -> list[tuple[str, str]]:
+def _headers(capsule: str, written: Sequence[str]) -> list[tuple[str, str]]:
     headers = []
     for line in written:
         key, colon, value = line.partition(":")

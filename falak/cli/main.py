@@ -9,15 +9,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Final
 
-from cyclopts import App, CycloptsError, Parameter
-
 from falak import __version__
+from falak.cli.parser import HELP, Parser, did_you_mean, listed, paragraphs
 from falak.errors import FAILED, USAGE, OperatorError
 
 INTERRUPTED: Final = 130
 NOBODY_READS: Final = 141
+WHAT: Final = "An orchestration-less mesh: capsules orbit, nodes elect the one that runs them."
 
 VERBS: Final = {
     "up": ("falak.cli.up:up", "Start a node here, alone or joined to a mesh."),
@@ -44,21 +45,31 @@ VERBS: Final = {
 verbs shows without loading it."""
 
 
-def program(wanted: str = "") -> App:
-    """The parser of all verbs. Only the module of the ``wanted`` one is imported, when it is called."""
-    app = App(
-        name="falak",
-        help="An orchestration-less mesh: capsules orbit, nodes elect the one that runs them.",
-        version=__version__,
-        default_parameter=Parameter(negative="", show_default=False),
-        print_error=False,
-        exit_on_error=False,
-        suppress_keyboard_interrupt=False,
-        result_action="return_value",
-    )
-    for at, (verb, (where, what)) in enumerate(VERBS.items()):
-        app.command(where, name=verb, sort_key=at, help=None if verb == wanted else what)
-    return app
+GROUPS: Final = {
+    "A node": ("up", "ticket"),
+    "Capsules": ("launch", "call"),
+    "What there is, and what happened": (
+        "ps",
+        "nodes",
+        "orbits",
+        "capsules",
+        "events",
+        "logs",
+        "why",
+    ),
+    "This program": ("demo", "version"),
+}
+"""The verbs under the headings of the list."""
+
+
+def parser_of(verb: str) -> Parser:
+    """The parser of one verb: its module is imported, and no other's."""
+    where, what = VERBS[verb]
+    module, _, function = where.partition(":")
+    room = import_module(module)
+    parser = Parser(verb, getattr(room, function).__doc__ or what)
+    getattr(room, f"{function}_arguments")(parser)
+    return parser
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -75,15 +86,47 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    verb = words[0] if words and words[0] in VERBS else ""
     try:
-        code = program(verb)(words)
-    except CycloptsError as error:
-        hint = f"see: falak {verb} --help" if verb else "see: falak --help"
-        return _complain(OperatorError(str(error).strip(), hint, USAGE))
+        return _called(words)
     except OperatorError as error:
         return _complain(error)
+
+
+def _called(words: list[str]) -> int:
+    if not words or words[0] in HELP:
+        print(_overview())
+        return 0
+    if words[0] == "--version":
+        print(__version__)
+        return 0
+    verb = words[0]
+    if verb not in VERBS:
+        kind = "option" if verb.startswith("-") else "command"
+        raise OperatorError(
+            f'Unknown {kind} "{verb}".{did_you_mean(verb, (*VERBS, "--version", "--help"))}',
+            "see: falak --help",
+            USAGE,
+        )
+    parser = parser_of(verb)
+    values = parser.read(words[1:])
+    if values is None:
+        print(parser.format_help())
+        return 0
+    module, _, function = VERBS[verb][0].partition(":")
+    code = getattr(import_module(module), function)(**values)
     return code if isinstance(code, int) else 0
+
+
+def _overview() -> str:
+    """Every verb, for who knows none."""
+    parts = ["Usage: falak VERB [FLAGS]", *paragraphs(WHAT)]
+    left = max(map(len, VERBS))
+    parts += [
+        listed(heading, [(f"{verb:<{left}}", VERBS[verb][1]) for verb in verbs])
+        for heading, verbs in GROUPS.items()
+    ]
+    parts += paragraphs("falak VERB --help tells a verb's flags; falak --version prints the version.")
+    return "\n\n".join(parts)
 
 
 def _complain(error: OperatorError) -> int:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from falak import __version__
-from falak.cli.options import Data, client_of
+from falak.cli.options import add_data, client_of
+from falak.cli.parser import Parser
 from falak.client import NoNode
 
 
-def version(*, data: Data = None) -> None:
+def version_arguments(parser: Parser) -> None:
+    """What ``version`` takes."""
+    add_data(parser)
+
+
+def version(data: Path | None) -> None:
     """Print the versions of this command and of the node it speaks with."""
     print(f"falak {__version__}")
     client = client_of(data)

@@ -4,31 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Any
 
-from cyclopts import Parameter
-
-from falak.cli.options import Data, Follow, Json, Output, client_of
+from falak.cli.options import a_whole_number, add_data, add_follow, add_output, client_of
 from falak.cli.output import clock, print_json_line, waiting, warn_missing
+from falak.cli.parser import Parser
 from falak.client.words import fields_text
 
 
-def events(
-    *,
-    follow: Follow = False,
-    capsule: Annotated[str, Parameter(help="Only of this capsule.")] = "",
-    after: Annotated[int, Parameter(help="Only those with a higher number (field n).")] = 0,
-    local: Annotated[bool, Parameter(help="Only this node's.")] = False,
-    output: Output = "table",
-    json: Json = False,
-    data: Data = None,
-) -> None:
+def events_arguments(parser: Parser) -> None:
+    """What ``events`` takes."""
+    add_follow(parser)
+    parser.add_argument("--capsule", metavar="NAME", default="", help="Only of this capsule.")
+    _add_after(parser)
+    parser.add_argument("--local", action="store_true", help="Only this node's.")
+    add_output(parser)
+    add_data(parser)
+
+
+def _add_after(parser: Parser) -> None:
+    parser.add_argument(
+        "--after", metavar="N", type=a_whole_number, default=0, help="Only with a higher number (field n)."
+    )
+
+
+def events(follow: bool, capsule: str, after: int, local: bool, output: str, data: Path | None) -> None:
     """Show what happened in the mesh.
 
     Joins and drops, records, elections, starts and ends. As JSON a line is an event.
     docs/reference/events.md has all of them.
     """
-    as_json = json or output == "json"
+    as_json = output == "json"
     with client_of(data).events(after=after, follow=follow, capsule=capsule, local=local) as stream:
         with nullcontext() if follow else waiting("the other nodes' events"):
             for event in stream:
@@ -43,21 +50,21 @@ def event_line(event: Mapping[str, Any]) -> str:
     return f"{clock(event['at'])}  {event['node']:<8} {event['event']:<20} {told}".rstrip()
 
 
-def logs(
-    capsule: Annotated[str, Parameter(help="The capsule's name.")],
-    /,
-    *,
-    follow: Follow = False,
-    after: Annotated[int, Parameter(help="Only lines with a higher number (field n).")] = 0,
-    output: Output = "table",
-    json: Json = False,
-    data: Data = None,
-) -> None:
+def logs_arguments(parser: Parser) -> None:
+    """What ``logs`` takes."""
+    parser.add_place("capsule", "The capsule's name.")
+    add_follow(parser)
+    _add_after(parser)
+    add_output(parser)
+    add_data(parser)
+
+
+def logs(capsule: str, follow: bool, after: int, output: str, data: Path | None) -> None:
     """Show what a capsule's copies wrote, on all nodes.
 
     As JSON a line is a line.
     """
-    as_json = json or output == "json"
+    as_json = output == "json"
     with client_of(data).logs(capsule, after=after, follow=follow) as stream:
         for line in stream:
             if as_json:

@@ -5,26 +5,24 @@ Everything told was recorded by the node named in the line, by that node's clock
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
 
-from cyclopts import Parameter
-
-from falak.cli.options import Data, client_of
+from falak.cli.options import add_data, client_of
 from falak.cli.output import clock, waiting, warn_missing
+from falak.cli.parser import Parser
 from falak.client.shapes import Story
 from falak.client.words import began_at, told
 from falak.errors import OperatorError
 
 
-def why(
-    capsule: Annotated[str, Parameter(help="The capsule's name.")],
-    /,
-    *,
-    verbose: Annotated[
-        bool, Parameter(name=["--verbose", "-v"], help="Show what each gravity is made of.")
-    ] = False,
-    data: Data = None,
-) -> None:
+def why_arguments(parser: Parser) -> None:
+    """What ``why`` takes."""
+    parser.add_place("capsule", "The capsule's name.")
+    parser.add_argument("--verbose", "-v", action="store_true", help="Show what each gravity is made of.")
+    add_data(parser)
+
+
+def why(capsule: str, verbose: bool, data: Path | None) -> None:
     """Tell a capsule's newest election: who was called, who won, and why.
 
     It is that of the newest request which had to wait; who declined with the reason, who acked whom, and what

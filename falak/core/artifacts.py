@@ -1,14 +1,16 @@
 """What of the capsules is on this node: artifacts fetched from peers, and prepared to start from.
 
 Owns which digests are here and what is under way for them; never the bytes, which the driver keeps. An
-artifact goes from nothing to *here* (fetched, verified) to *prepared* (compiled for this machine).
+artifact goes from nothing to *here* (fetched, verified) to *prepared* (compiled for this machine). What is found
+damaged falls back, from prepared to here, or to nothing, and is seen to again as if it had never been more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from falak.core.effects import Fetch, Prepare
 from falak.core.events import Fetched, Prepared
@@ -21,8 +23,7 @@ HERE: Final = 1
 PREPARED: Final = 2
 
 
-@dataclass(slots=True)
-class _Work:
+class _Work(msgspec.Struct):
     artifact: Artifact
     runtime: str
     sources: list[str]
@@ -40,6 +41,7 @@ class Artifacts:
         self._turn, self._settings, self._changed = turn, settings, changed
         self._level: dict[str, int] = {}
         self._since: dict[str, float] = {}
+        self._damage: dict[str, str] = {}
         self._work: dict[str, _Work] = {}
 
     def found(self, digests: Iterable[str]) -> None:
@@ -72,7 +74,9 @@ class Artifacts:
             return
         if level == NOTHING:
             if work.tries >= self._settings.fetch_tries or not work.sources:
-                self._give_up(work, "no peer that has it could be reached" if work.tries == 0 else "")
+                why = "no peer that has it could be reached" if work.tries == 0 else "it could not be fetched"
+                damage = self._damage.get(digest)
+                self._give_up(work, f"{damage}; {why}" if damage else why)
                 return
             work.busy, work.tries = True, work.tries + 1
             work.asked = work.sources.pop(0)
@@ -85,7 +89,7 @@ class Artifacts:
 
     def _give_up(self, work: _Work, why: str, capsule_fault: bool = False) -> None:
         self._work.pop(work.artifact.digest, None)
-        self._changed(work.artifact.digest, why or "it could not be fetched", capsule_fault)
+        self._changed(work.artifact.digest, why, capsule_fault)
 
     def fetched(self, event: Fetched) -> None:
         """A fetch ended."""
@@ -106,17 +110,28 @@ class Artifacts:
         self._go_on(work)
 
     def prepared(self, event: Prepared) -> None:
-        """A preparation ended."""
+        """A preparation ended. A damaged artifact is fetched again, from whoever has it."""
         work = self._work.get(event.digest)
         if work:
             work.busy = False
-        if not event.why:
+        if event.damaged:
+            self.fall(event.digest, NOTHING, event.why)
+            if work:
+                self._go_on(work)
+        elif not event.why:
             self._rise(event.digest, PREPARED)
             self._work.pop(event.digest, None)
             self._changed(event.digest, "", False)
         elif work:
             self._give_up(work, event.why, event.capsule_fault)
 
+    def fall(self, digest: str, level: int, why: str) -> None:
+        """What was here of an artifact is gone or of no use; this much of it is left."""
+        if self.level(digest) > level:
+            self._level[digest], self._since[digest], self._damage[digest] = level, self._turn.now, why
+            self._turn.note("artifact.damaged", digest=digest, reason=why)
+
     def _rise(self, digest: str, level: int) -> None:
         if self.level(digest) < level:
             self._level[digest], self._since[digest] = level, self._turn.now
+            self._damage.pop(digest, None)

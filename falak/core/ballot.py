@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from falak.core.model import Vote
 
 
-@dataclass(slots=True)
-class Ballot:
+class Ballot(msgspec.Struct):
     """``electors`` are named in the call; ``unseen``: asked what they know and not answered yet (``answers``
     have), ``looking``: nobody is summoned before that; ``deferred_to``: electors before us that convene too;
     ``summoned``: everybody called so far, of whom ``candidates`` in this epoch, by rank; ``votes``: each
@@ -30,15 +29,15 @@ class Ballot:
     deferrals: int = 0
     looked_at: float = 0.0
     looking: bool = False
-    unseen: set[str] = field(default_factory=set)
+    unseen: set[str] = msgspec.field(default_factory=set)
     answers: int = 0
-    deferred_to: set[str] = field(default_factory=set)
+    deferred_to: set[str] = msgspec.field(default_factory=set)
     summoned_at: float = 0.0
     timed: bool = False
-    candidates: list[str] = field(default_factory=list)
-    summoned: dict[str, None] = field(default_factory=dict)
-    votes: dict[str, Vote] = field(default_factory=dict)
-    declined: dict[str, str] = field(default_factory=dict)
+    candidates: list[str] = msgspec.field(default_factory=list)
+    summoned: dict[str, None] = msgspec.field(default_factory=dict)
+    votes: dict[str, Vote] = msgspec.field(default_factory=dict)
+    declined: dict[str, str] = msgspec.field(default_factory=dict)
     winner: str = ""
     hindrance: str = ""
 
@@ -61,8 +60,7 @@ class Ballot:
         return peer in order and order.index(peer) < order.index(other)
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
+class Ranking(msgspec.Struct, frozen=True):
     """Who may run a capsule, the best first, with the gravity estimated for each; and why others may not."""
 
     candidates: tuple[tuple[str, int], ...]

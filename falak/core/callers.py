@@ -6,8 +6,9 @@ with holders or with a refusal; when ``convene_deadline_s`` is over ``late`` is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from falak.core.model import Claim, clip
 from falak.core.settings import Settings
@@ -18,12 +19,11 @@ CALLERS_MAX: Final = 1024
 """Callers waiting for one capsule: one a node, so never reached in a cell; beyond it a call is refused."""
 
 
-@dataclass(slots=True)
-class _Waiting:
+class _Waiting(msgspec.Struct):
     """``callers``: the cause of each; ``failures``: nodes whose copy failed meanwhile, and why."""
 
-    callers: dict[str, str] = field(default_factory=dict)
-    failures: list[tuple[str, str]] = field(default_factory=list)
+    callers: dict[str, str] = msgspec.field(default_factory=dict)
+    failures: list[tuple[str, str]] = msgspec.field(default_factory=list)
 
 
 class Callers:
@@ -77,6 +77,17 @@ class Callers:
         """Answer everybody who waits."""
         for peer, cause in self._end(name).items():
             self._turn.send(peer, Holders(name, cause, claims))
+
+    def tell_elsewhere(self, name: str, claims: tuple[Claim, ...]) -> None:
+        """Answer those on other nodes; a caller here goes on waiting."""
+        here = self._waiting[name].callers.get(self._turn.me) if name in self._waiting else None
+        if here is None:
+            self.tell_holders(name, claims)
+            return
+        callers, self._waiting[name].callers = self._waiting[name].callers, {self._turn.me: here}
+        for peer, cause in callers.items():
+            if peer != self._turn.me:
+                self._turn.send(peer, Holders(name, cause, claims))
 
     def tell_refused(self, name: str, reason: str, retry_after_s: int) -> None:
         """Refuse everybody who waits."""

@@ -10,8 +10,9 @@ followed by the next at once. An answer is believed until its holder is suspect,
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from falak.core.delays import Delays
 from falak.core.effects import Endpoint, Refuse, SetEndpoints
@@ -30,8 +31,7 @@ BELIEVED_MAX: Final = 16_384
 """Capsules whose holders are remembered; beyond it the one asked for longest ago is asked for again."""
 
 
-@dataclass(slots=True)
-class _Calling:
+class _Calling(msgspec.Struct):
     """``tried``: electors asked in this round; ``handed``: electors that were given the record."""
 
     cause: str
@@ -40,8 +40,8 @@ class _Calling:
     asked_at: float = 0.0
     asked: str = ""
     heard: bool = False
-    tried: set[str] = field(default_factory=set)
-    handed: set[str] = field(default_factory=set)
+    tried: set[str] = msgspec.field(default_factory=set)
+    handed: set[str] = msgspec.field(default_factory=set)
 
 
 class Calls:
@@ -83,7 +83,8 @@ class Calls:
         """Requests are parked for a capsule (whose record is known here) and the gateway has nobody to give
         them to."""
         self._told.pop(capsule, None)
-        if self._tell_gateway(capsule) or capsule in self._calling or capsule in self._before_joined:
+        self._tell_gateway(capsule)
+        if capsule in self._told or capsule in self._calling or capsule in self._before_joined:
             return
         if len(self._calling) + len(self._before_joined) >= self._settings.calls_max:
             self._turn.do(Refuse(capsule, 503, "this node waits for too many capsules at once; try again", 1))
@@ -136,7 +137,7 @@ class Calls:
         if call is None:
             return
         if what == "deadline":
-            self._refuse(capsule, 503, "no node answered for it in time; try again", 1)
+            self._refuse(capsule, 503, f"{self._hindrance(capsule)}; try again", 1)
         elif call.tries == 1 and not call.heard and self._hedges < 1:
             self._turn.after(self._settings.call_backoff_max_s / 10, "calls", "hedge", capsule)
             call.tries += 1  # the budget is spent: a plain retry, later
@@ -145,6 +146,12 @@ class Calls:
             self._turn.count("call_retries")
             self._try(capsule, call)
 
+    def _hindrance(self, capsule: str) -> str:
+        names = [self._members.name_of(holder) for holder, _ in sorted(self._believed.get(capsule, ()))]
+        if not names:
+            return "no node answered for it in time"
+        return f"it runs at {', '.join(dict.fromkeys(names))}, which cannot be reached from here"
+
     def _give_up_on(self, peer: str) -> None:
         """Nothing can come of what was asked of this elector: the next one, at once."""
         for capsule, call in list(self._calling.items()):
@@ -152,7 +159,9 @@ class Calls:
                 self._try(capsule, call)
 
     def met(self, peer: str) -> None:
-        """A link with a member is new: a call that could reach no elector may reach this one."""
+        """A link with a member is new: copies there can be sent to, and a call that could reach no elector may
+        reach this one."""
+        self._endpoints_moved(peer)
         for capsule, call in list(self._calling.items()):
             if not call.asked and peer in self._orbits.electors_of(capsule):
                 self._try(capsule, call)
@@ -181,9 +190,8 @@ class Calls:
         call = self._answered_by(peer, message.capsule, message.cause)
         for claim in message.claims:
             self._believe(claim)
-        if self._tell_gateway(message.capsule):
-            self._end(message.capsule)
-        elif call and peer == call.asked:
+        self._tell_gateway(message.capsule)
+        if message.capsule in self._calling and call and peer == call.asked:
             self._ask_another(message.capsule, call)
 
     def directory_changed(self, capsule: str, ready: tuple[Claim, ...]) -> None:
@@ -191,8 +199,7 @@ class Calls:
         if ready and capsule in self._calling:
             for claim in ready:
                 self._believe(claim)
-            if self._tell_gateway(capsule):
-                self._end(capsule)
+            self._tell_gateway(capsule)
 
     def _ask_another(self, capsule: str, call: _Calling) -> None:
         """The answer is of no use: ask the next elector now; when all were asked, the timer begins again."""
@@ -263,24 +270,24 @@ class Calls:
         remote = [
             Endpoint(0, claim.holder, COST_OF_A_HOP + round(self._members.rtt_s(claim.holder) * 1000))
             for _, claim in claims
-            if self._members.usable(claim.holder) and self._members.boot_of(claim.holder) == claim.boot
+            if self._members.reachable(claim.holder) and self._members.boot_of(claim.holder) == claim.boot
         ]
         return tuple(local + remote)
 
-    def _tell_gateway(self, capsule: str) -> bool:
+    def _tell_gateway(self, capsule: str) -> None:
+        """Of the endpoints there are now. Where there are some, a call has reached its end."""
         endpoints = self._endpoints(capsule)
         if endpoints != self._told.get(capsule, ()):
             self._turn.do(SetEndpoints(capsule, endpoints))
         if endpoints:
             self._told[capsule] = endpoints
+            self._end(capsule)
         else:
             self._told.pop(capsule, None)
-        return bool(endpoints)
 
     def local_changed(self, capsule: str) -> None:
         """A copy here began or ceased to serve."""
-        if self._tell_gateway(capsule):
-            self._end(capsule)
+        self._tell_gateway(capsule)
 
     def not_here(self, capsule: str, peer: str) -> None:
         """A holder said that it has no copy: believe it, until it claims anew."""
@@ -298,12 +305,15 @@ class Calls:
         return claims
 
     def member_changed(self, peer: str) -> None:
-        """A holder became suspect, or came back."""
-        for capsule in sorted(self._believed):
-            if any(holder == peer for holder, _ in self._believed[capsule]):
-                self._tell_gateway(capsule)
+        """A holder became suspect, lost its link, or came back."""
+        self._endpoints_moved(peer)
         if not self._members.reachable(peer):
             self._give_up_on(peer)
+
+    def _endpoints_moved(self, holder: str) -> None:
+        for capsule in sorted(self._believed):
+            if any(peer == holder for peer, _ in self._believed[capsule]):
+                self._tell_gateway(capsule)
 
     def boot_ended(self, peer: str) -> None:
         """A holder's run is over: forget what was believed of it."""

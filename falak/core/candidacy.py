@@ -15,8 +15,9 @@ with the proposal and is cancelled if the election is lost.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from typing import Final
+
+import msgspec
 
 from falak.core.claims import Claims
 from falak.core.gravity import Pull, View, Weights, refusal, weigh
@@ -33,8 +34,7 @@ CANDIDACIES_MAX: Final = 1024
 """Candidacies at once; one more is declined with "busy"."""
 
 
-@dataclass(slots=True)
-class Candidacy:
+class Candidacy(msgspec.Struct):
     """One slot this node may run. ``copy`` is there once it proposed, ``first_epoch`` the epoch in which it
     first did: an older vote for this node is of an earlier election."""
 
@@ -43,7 +43,7 @@ class Candidacy:
     record: Record
     pull: Pull
     first_epoch: int
-    votes: dict[str, Vote] = field(default_factory=dict)
+    votes: dict[str, Vote] = msgspec.field(default_factory=dict)
     copy: Copy | None = None
     proposed: bool = False
 
@@ -111,7 +111,9 @@ class Candidates:
 
     def _view(self, record: Record, message: Summon) -> View:
         view = self._look(record, self._describe())
-        return replace(view, rtt_s=self._members.rtt_s(message.caller), zone_taken=message.zone_taken)
+        return msgspec.structs.replace(
+            view, rtt_s=self._members.rtt_s(message.caller), zone_taken=message.zone_taken
+        )
 
     def _decline(self, peer: str, message: Summon, why: str, proposed: bool = False) -> None:
         self._turn.note(

@@ -10,7 +10,6 @@ boot that the holder lives in now; an old or repeated one changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final
 
@@ -52,13 +51,12 @@ def digest_of(claims: Iterable[Claim]) -> bytes:
     return folded.to_bytes(16)
 
 
-@dataclass(slots=True)
-class _Own:
+class _Own(msgspec.Struct):
     claim: Claim
     ended: str | None = None
     capsule_fault: bool = False
-    acked: set[str] = field(default_factory=set)
-    sent: dict[str, float] = field(default_factory=dict)
+    acked: set[str] = msgspec.field(default_factory=set)
+    sent: dict[str, float] = msgspec.field(default_factory=dict)
     tries: int = 0
 
 

@@ -12,7 +12,9 @@ the result. It does not vote (``voting``) nor run (``candidacy``). PROTOCOLS 6.3
     votes --nothing for election_retry_s, or who got them is out--> the next epoch, for those that are left
     electors come or go, or become suspect --> look again
     too few electors can be reached --> wait for a link, or for a drop
-    all declined, or too many rounds, or convene_deadline_s --> the callers are refused with the reasons
+    too many rounds --> a pause, then look again: what nodes know of each other settles meanwhile
+    a claim is known to others, doubted only here --> given to the callers elsewhere, who may reach its holder
+    all declined, or convene_deadline_s --> the callers are refused with the reasons
 
 At most ``elections_open_max`` elections are open at once; the others wait in order.
 """
@@ -51,7 +53,9 @@ from falak.core.wire import (
 )
 
 ROUNDS_MAX: Final = 8
-"""Epochs one election goes through before the callers are refused."""
+"""Epochs an election goes through before it pauses."""
+PAUSE_S: Final = 0.5
+"""Length of that pause. Larger: fewer messages where nobody can win yet. Smaller: sooner once somebody can."""
 DEFERRALS_MAX: Final = 8
 """Times it is left to an elector before this one that convenes too; then both convene."""
 STARTS_TRIED_MAX: Final = 3
@@ -134,7 +138,7 @@ class Convening:
 
     def _look(self, ballot: Ballot) -> None:
         """Ask the other electors for a claim, a vote, an open election, unless nothing can have been missed."""
-        ballot.electors = self._electors_now(ballot.capsule)
+        ballot.electors, ballot.rounds = self._electors_now(ballot.capsule), 0
         self._cancel(ballot, "look again", "retry")
         first = ballot.electors[0] == self._turn.me
         others = [e for e in ballot.electors if e != self._turn.me and self._members.reachable(e)]
@@ -250,20 +254,31 @@ class Convening:
         return waits
 
     def _another_round(self, ballot: Ballot) -> bool:
-        ballot.rounds += 1
         ballot.looking = False
         ballot.deferred_to.clear()
         self._cancel(ballot, "look", "look again")
-        if ballot.rounds > ROUNDS_MAX:
-            silent = {e: "no vote of it was heard" for e in ballot.electors if e not in ballot.votes}
-            self._refuse(ballot, silent | ballot.declined)
+        if ballot.rounds >= ROUNDS_MAX:
+            self._pause(ballot)
             return False
+        ballot.rounds += 1
         own = self._voting.vote_on(*ballot.key).epoch
         heard = [vote.epoch for vote in ballot.votes.values()]
         ballot.epoch = next_epoch([own, ballot.epoch, *heard])
         ballot.winner, ballot.timed, ballot.summoned_at = "", False, self._turn.now
         self._after(self._patience_s() * ballot.rounds, "retry", ballot)
         return True
+
+    def _pause(self, ballot: Ballot) -> None:
+        """Epoch after epoch decided nothing. Electors that come or go end the pause at once; when the callers'
+        patience ends it is over (``_tell_late``)."""
+        self._cancel(ballot, "retry")
+        if self.callers.first(ballot.capsule) is None:
+            self._close(ballot)
+            return
+        silent = {e: "no vote of it was heard" for e in ballot.electors if e not in ballot.votes}
+        ballot.hindrance = self._told(silent | ballot.declined) or "the electors do not agree"
+        self._after(PAUSE_S, "look again", ballot)
+        self._next()
 
     def _patience_s(self) -> float:
         return max(self._settings.election_retry_s, self._delays.patience("ask") * 2)
@@ -297,8 +312,14 @@ class Convening:
         if peer not in ballot.electors:
             self._turn.count("vote_not_an_elector")
             return
-        if message.claim and self._claims.learn(message.claim) and self._claims.lives(message.claim):
-            return
+        if message.claim and self._claims.learn(message.claim):
+            if self._claims.lives(message.claim):
+                return
+            if message.claim.ready and self._members.is_doubted(message.claim.holder):
+                self.callers.tell_elsewhere(ballot.capsule, (message.claim,))
+                if self.callers.first(ballot.capsule) is None:
+                    self._close(ballot)
+                    return
         self._time(ballot, message.vote)
         ballot.votes[peer] = message.vote
         won = winner(ballot.votes, ballot.electors)
@@ -355,12 +376,15 @@ class Convening:
             self._turn.send(left[0], Proceed(ballot.capsule, ballot.slot, ballot.epoch))
 
     def _refuse(self, ballot: Ballot, why: dict[str, str]) -> None:
+        self._close(ballot)
+        reason = f"no node can run {ballot.capsule} now ({self._told(why)})"
+        self.callers.tell_refused(ballot.capsule, reason, 1)
+
+    def _told(self, why: dict[str, str]) -> str:
         told = [f"{self._members.name_of(peer)}: {reason}" for peer, reason in sorted(why.items())]
         if len(told) > TOLD_MAX:
             told = [*told[:TOLD_MAX], f"and {len(told) - TOLD_MAX} more"]
-        reason = "; ".join(told) or "the electors do not agree"
-        self._close(ballot)
-        self.callers.tell_refused(ballot.capsule, f"no node can run {ballot.capsule} now ({reason})", 1)
+        return "; ".join(told)
 
     # --- results -----------------------------------------------------------------------------------------
 

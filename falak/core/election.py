@@ -13,7 +13,8 @@ gateway. It keeps no state of its own besides its parts.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from falak.core.artifacts import NOTHING, PREPARED, Artifacts
 from falak.core.ballot import Ranking

@@ -50,12 +50,14 @@ class LinkDown(Fact, frozen=True):
 
 
 class DialFailed(Fact, frozen=True):
-    """A dial of ``Dial.address`` failed; ``refused``: nobody listens there. ``peer`` as it was in the Dial."""
+    """A dial of ``Dial.address`` failed; ``refused``: nobody listens there. ``peer`` as it was in the Dial.
+    ``answered_by``: the id that the transport proved there instead of the one that was expected ("" for none)."""
 
     peer: str
     address: str
     refused: bool
     why: str
+    answered_by: str = ""
 
 
 class PeerSilent(Fact, frozen=True):
@@ -76,6 +78,13 @@ class Received(Fact, frozen=True):
 
     peer: str
     message: Message
+
+
+class OtherVersion(Fact, frozen=True):
+    """The peer said something on its link in another version of the protocol: it cannot be read here."""
+
+    peer: str
+    version: int
 
 
 class Undelivered(Fact, frozen=True):
@@ -149,11 +158,13 @@ class Fetched(Fact, frozen=True):
 
 
 class Prepared(Fact, frozen=True):
-    """``Prepare`` ended: a copy can start at once. ``capsule_fault``: the artifact itself is bad."""
+    """``Prepare`` ended: a copy can start at once. ``capsule_fault``: the artifact itself is bad; ``damaged``:
+    what was here of it was not what its digest names, and is removed."""
 
     digest: str
     why: str = ""
     capsule_fault: bool = False
+    damaged: bool = False
 
 
 class Started(Fact, frozen=True):
@@ -164,11 +175,13 @@ class Started(Fact, frozen=True):
 
 
 class StartFailed(Fact, frozen=True):
-    """``Start`` ended badly. ``capsule_fault``: it would anywhere."""
+    """``Start`` ended badly. ``capsule_fault``: it would anywhere; ``unprepared``: what was prepared for it is
+    gone or of no use, and would have to be prepared again."""
 
     instance: int
     why: str
     capsule_fault: bool
+    unprepared: bool = False
 
 
 class Ended(Fact, frozen=True):
@@ -189,7 +202,7 @@ class Leave(Fact, frozen=True):
 
 
 Event = (
-    Begin | Tick | LinkUp | LinkDown | DialFailed | PeerSilent | PeerBack | Received | Undelivered
-    | Wanted | Forgone | NotHere | Unreachable | Answered | Publish | Signed | Persisted | Fetched | Prepared
-    | Started | StartFailed | Ended | Sampled | Leave
+    Begin | Tick | LinkUp | LinkDown | DialFailed | PeerSilent | PeerBack | Received | OtherVersion
+    | Undelivered | Wanted | Forgone | NotHere | Unreachable | Answered | Publish | Signed | Persisted | Fetched
+    | Prepared | Started | StartFailed | Ended | Sampled | Leave
 )  # fmt: skip

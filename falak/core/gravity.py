@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+
+import msgspec
 
 from falak.core.model import Profile, Record
 from falak.core.settings import GRAVITY_ONE
 
 
-@dataclass(frozen=True, slots=True)
-class Weights:
+class Weights(msgspec.Struct, frozen=True):
     """The share of each term. Larger: that term decides more often. Raises ``ValueError`` unless all are
     finite and above 0 and health is above locality."""
 
@@ -34,7 +34,7 @@ class Weights:
     room: float = 0.15
 
     def __post_init__(self) -> None:
-        values = [getattr(self, f.name) for f in fields(self)]
+        values = [getattr(self, f.name) for f in msgspec.structs.fields(self)]
         if not all(math.isfinite(v) and v > 0 for v in values):
             raise ValueError("every weight of gravity is a finite number above 0")
         if self.health <= self.locality:
@@ -49,8 +49,7 @@ LOCALITY_HALFLIFE_S = 24 * 3600.0
 """The locality of something prepared fades by half in this time, never below half."""
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(msgspec.Struct, frozen=True):
     """A node as whoever weighs it sees it. ``artifact`` is 0 (nothing here), 1 (here) or 2 (prepared)."""
 
     profile: Profile
@@ -59,13 +58,12 @@ class View:
     artifact_age_s: float = 0.0
     failures: float = 0.0
     copies: int = 0
-    neighbours: frozenset[str] = field(default_factory=frozenset)
+    neighbours: frozenset[str] = msgspec.field(default_factory=frozenset)
     zone_taken: bool = False
     starts_left: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Pull:
+class Pull(msgspec.Struct, frozen=True):
     """A weighing's result: gravity in 1/1,000,000 and its terms (each 0..1), for ``falak why``."""
 
     gravity: int

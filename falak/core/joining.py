@@ -8,7 +8,8 @@ node that was given no contact has joined at once.
     (contacts) --a hello is answered by a welcome--> meeting --all met, or settle_s--> joined
     (contacts) --nobody for join_s--> joined alone (the address book is out of date), or the failure is told
 
-A hello is answered by a refusal, with its reason, where the node cannot be taken in.
+A hello is answered by a refusal, with its reason, where the node cannot be taken in. One in another version of
+the protocol cannot be read: who only meets such nodes until ``join_s`` is over is told so.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from falak.core.effects import Dial, Hangup, Joined, Persist
-from falak.core.events import Begin, DialFailed, LinkDown, LinkUp
+from falak.core.events import Begin, DialFailed, LinkDown, LinkUp, OtherVersion
 from falak.core.membership import Membership
 from falak.core.model import Profile
-from falak.core.settings import CELL_MAX, Settings
+from falak.core.settings import CELL_MAX, PROTOCOL_VERSION, Settings
 from falak.core.turn import Turn
 from falak.core.wire import Hello, HelloRefused, Introduced, Welcome
 
@@ -56,6 +57,7 @@ class Joining:
         self._askers: dict[str, None] = {}
         self._to_meet: dict[str, None] = {}
         self._answered = ""
+        self._foreign = ""
 
     # --- this node's own joining -------------------------------------------------------------------------
 
@@ -110,6 +112,9 @@ class Joining:
         if not self._must_join:
             self._join()
             return
+        if self._foreign:
+            self._turn.do(Joined(self._foreign, refused=True))
+            return
         met = [self._members.name_of(peer) for peer in self._members.links]
         if met:
             why = f"{', '.join(met)} answered, but cannot take this node in: not part of a mesh themselves"
@@ -123,6 +128,14 @@ class Joining:
         if not self._members.joined:
             why = f"{self._members.name_of(peer)} refused this node: {message.reason}"
             self._turn.do(Joined(why, refused=True))
+
+    def other_version(self, event: OtherVersion) -> None:
+        """What the peer says cannot be read, nor ours by it. Another contact may still take this node in."""
+        self._turn.count("other_version")
+        self._foreign = (
+            f"{self._members.name_of(event.peer)} speaks version {event.version} of the protocol between nodes, "
+            f"this node version {PROTOCOL_VERSION}: run the same version of Falak on both"
+        )
 
     # --- hellos ------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ What it never does: look at capsules, or take newcomers in (``joining`` does). O
 ``Watcher``. States of a member, as ``falak nodes`` shows them:
 
     (heard of) --hello or heartbeat--> alive
-    alive   --link closed and redial refused--> suspect --suspect_s unrefuted--> dropped
+    alive   --link closed and redial refused, or answered by another--> suspect --suspect_s unrefuted--> dropped
     alive   --no heartbeat for its TTL--> dropped
     alive, suspect --goodbye--> left
     suspect, dropped, left --hello or heartbeat of that boot or a newer incarnation--> alive (left: newer only)
@@ -18,9 +18,9 @@ whose heartbeats stay away is hung up on and redialled once before its TTL ends 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Protocol
 
+import msgspec
 from msgspec.structs import replace
 
 from falak.core.effects import Beat, Dial, Hangup, Persist, Subscribe
@@ -35,6 +35,9 @@ KNOWN_MAX: Final = 4 * CELL_MAX
 """Nodes remembered, dropped and left ones included; beyond it the one that is gone longest is forgotten."""
 DIAL_SOON_S: Final = 0.5
 """A member that we only heard of usually dials us; after about this long we dial it."""
+
+REFUSED: Final = "closed and refused"
+ANSWERED: Final = "closed, and another node answers at its address"
 
 
 class Watcher(Protocol):
@@ -56,8 +59,7 @@ class Watcher(Protocol):
         """The set of members that are not dropped is another one: electors move."""
 
 
-@dataclass(slots=True)
-class Member:
+class Member(msgspec.Struct):
     """What is known of another node. ``greeted``: its hello came since it was last dropped."""
 
     profile: Profile
@@ -70,6 +72,7 @@ class Member:
     beating: bool = False
     tries: int = 0
     refusals: int = 0
+    evidence: str = ""
     dialling: bool = False
     lost_at: float = 0.0
     rtt_s: float = 0.0
@@ -106,6 +109,11 @@ class Membership:
             return True
         member = self.members.get(peer)
         return member is not None and member.state == ALIVE and not member.suspended
+
+    def is_doubted(self, peer: str) -> bool:
+        """Whether all that speaks against a member is that something could not be handed to it from here."""
+        member = self.members.get(peer)
+        return member is not None and member.state == ALIVE and member.suspended
 
     def reachable(self, peer: str) -> bool:
         """Whether something can be asked of a member from here."""
@@ -204,7 +212,8 @@ class Membership:
         """Whoever was lost at an address that another identity answers at now is gone from there."""
         for peer, member in list(self.members.items()):
             if peer != event.peer and not member.linked and event.address in member.profile.addresses:
-                self.dial_failed(DialFailed(peer, event.address, True, "another node answers there"))
+                why = "another node answers there"
+                self.dial_failed(DialFailed(peer, event.address, False, why, event.peer))
 
     def link_down(self, event: LinkDown) -> None:
         """Dial again at once: a refusal is evidence, an answer the cure."""
@@ -238,19 +247,20 @@ class Membership:
             self._turn.after(self.jittered(DIAL_SOON_S), "member", "dial", peer)
 
     def dial_failed(self, event: DialFailed) -> None:
-        """A member refused at all its addresses is suspect; any failure is tried again with back-off."""
+        """A member is suspect once nobody listens, or another identity answers, at each of its addresses; any
+        failure is tried again with back-off."""
         member = self.members.get(event.peer)
         if not member:
             return
         member.dialling = False
         self._turn.timers.cancel(("member", "dialled", event.peer))
         member.tries += 1
-        member.refusals += event.refused
+        member.refusals += event.refused or bool(event.answered_by)
         if member.linked:
             return
         count = len(member.profile.addresses)
         if member.refusals >= count and member.state == ALIVE and member.greeted:
-            self._suspect(event.peer, member)
+            self._suspect(event.peer, member, ANSWERED if event.answered_by else REFUSED)
         if self._turn.now - member.lost_at > self._settings.redial_forget_s and event.peer not in self._present:
             del self.members[event.peer]
         elif member.tries < count:
@@ -374,9 +384,9 @@ class Membership:
             member.suspended = True
             self._watcher.member_suspended(peer)
 
-    def _suspect(self, peer: str, member: Member) -> None:
-        member.state, member.suspended = SUSPECT, True
-        self._turn.note("node.suspect", node=member.profile.node.name, evidence="closed and refused")
+    def _suspect(self, peer: str, member: Member, evidence: str) -> None:
+        member.state, member.suspended, member.evidence = SUSPECT, True, evidence
+        self._turn.note("node.suspect", node=member.profile.node.name, evidence=evidence)
         self._turn.after(self._settings.suspect_s, "member", "drop", peer)
         self._watcher.member_suspended(peer)
 
@@ -435,7 +445,7 @@ class Membership:
         elif what == "ttl" and member.state in (ALIVE, SUSPECT):
             self._drop(peer, member, "no heartbeat for its TTL")
         elif what == "drop" and member.state == SUSPECT:
-            self._drop(peer, member, "closed and refused")
+            self._drop(peer, member, member.evidence)
 
     def _persist_book(self) -> None:
         """Where members were met, those dropped too: a node that lost everybody has to find them again."""

@@ -5,7 +5,8 @@ to confirm or to cancel, and it tells ``Holder`` what became of the copy. Transi
 that is not in the table raises ``ImpossibleTransition`` with the copy's history):
 
     start  --Started-->      active     it answers requests, if the election was won
-    start  --StartFailed-->  failure    it will not run here
+    start  --StartFailed-->  failure    it will not run here (where what it needs has to be prepared again, it
+                                        starts anew after that, once)
     start  --stop-->         end        the election was lost, or a newer generation came
     active --stop-->         end        drained or replaced; the cause is written down before the signal
     active --Ended-->        failure    it ended behind our back
@@ -13,10 +14,11 @@ that is not in the table raises ``ImpossibleTransition`` with the copy's history
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from falak.core.artifacts import PREPARED, Artifacts
+import msgspec
+
+from falak.core.artifacts import HERE, PREPARED, Artifacts
 from falak.core.effects import Start, Stop
 from falak.core.events import Ended, Started, StartFailed
 from falak.core.gravity import Failures
@@ -48,10 +50,10 @@ class Holder(Protocol):
         """The copy is over without having been stopped."""
 
 
-@dataclass(slots=True)
-class Copy:
+class Copy(msgspec.Struct):
     """One instance of a capsule on this node. ``confirmed``: its election was won. ``queued``: it waits for
-    its artifact to be fetched or prepared. ``ending``: it gets no more requests. ``why``: what ended it."""
+    its artifact to be fetched or prepared; ``again``: it did so a second time. ``ending``: it gets no more
+    requests. ``why``: what ended it."""
 
     instance: int
     record: Record
@@ -61,10 +63,11 @@ class Copy:
     state: str = START
     confirmed: bool = False
     queued: bool = False
+    again: bool = False
     ending: bool = False
     load_s: float = 0.0
     why: str = ""
-    history: list[str] = field(default_factory=list)
+    history: list[str] = msgspec.field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -188,7 +191,15 @@ class Momentum:
     def start_failed(self, event: StartFailed) -> None:
         """The runtime could not start it."""
         copy = self.copies.get(event.instance)
-        if copy and copy.state == START:
+        if copy is None or copy.state != START:
+            return
+        if event.unprepared:
+            for artifact in copy.record.artifacts:
+                self._artifacts.fall(artifact.digest, HERE, event.why)
+        if event.unprepared and not copy.again:
+            copy.again = copy.queued = True
+            self._orbits.fetch_for_start(copy.record)
+        else:
             self._fail(copy, event.why, event.capsule_fault)
 
     def ended(self, event: Ended) -> None:

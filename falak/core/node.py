@@ -15,8 +15,9 @@ at once, is due at once.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from falak.core import events as ev
 from falak.core import wire
@@ -38,8 +39,7 @@ UNDER_WAY_S: Final = 5.0
 """What came this long before a link was lost may have been lost on its way to the other side."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """What an operator says of a node: its orbits, tags, and what it can run."""
 
     orbits: tuple[str, ...] = ("default",)
@@ -247,6 +247,7 @@ class Node:
             ev.PeerSilent: lambda e: members.silent(e.peer, True),
             ev.PeerBack: lambda e: members.silent(e.peer, False),
             ev.Received: lambda e: self._message(e.peer, e.message),
+            ev.OtherVersion: self.joining.other_version,
             ev.Undelivered: lambda e: self.turn.count("undelivered"),
             ev.Wanted: self._wanted,
             ev.Forgone: self._forgone,

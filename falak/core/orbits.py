@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import msgspec
 
@@ -25,8 +24,7 @@ from falak.core.turn import Turn
 from falak.core.wire import Announce, Found, HostEntry, Keep, Kept, Lookup, Records
 
 
-@dataclass(slots=True)
-class Held:
+class Held(msgspec.Struct):
     """A record as it is held here, since when. ``stored``: on this node's disk; ``storing``: on its way."""
 
     record: Record
@@ -37,8 +35,7 @@ class Held:
     storing: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class HostOf:
+class HostOf(msgspec.Struct, frozen=True):
     """A host's entry: the capsule that has it, by which generation."""
 
     capsule: str

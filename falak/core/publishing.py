@@ -9,8 +9,7 @@ others (all, where there are fewer; alone: oneself), so that the publisher may v
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
+import msgspec
 from msgspec.structs import replace
 
 from falak.core.artifacts import Artifacts
@@ -32,25 +31,23 @@ OTHERS_WANTED = 2
 """Others that must keep a record before it is published."""
 
 
-@dataclass(slots=True)
-class _Launch:
+class _Launch(msgspec.Struct):
     request: int
     record: Record
     generation: int = 0
-    keys: dict[int, str] = field(default_factory=dict)
-    asked: dict[int, tuple[str, ...]] = field(default_factory=dict)
-    heard: dict[int, set[str]] = field(default_factory=dict)
+    keys: dict[int, str] = msgspec.field(default_factory=dict)
+    asked: dict[int, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    heard: dict[int, set[str]] = msgspec.field(default_factory=dict)
     asked_again: bool = False
     held: Held | None = None
-    keepers: set[str] = field(default_factory=set)
-    kept_by: set[str] = field(default_factory=set)
-    refusals: dict[str, str] = field(default_factory=dict)
+    keepers: set[str] = msgspec.field(default_factory=set)
+    kept_by: set[str] = msgspec.field(default_factory=set)
+    refusals: dict[str, str] = msgspec.field(default_factory=dict)
     signing: bool = False
     changed: bool = False
 
 
-@dataclass(slots=True)
-class _Search:
+class _Search(msgspec.Struct):
     """Requests are parked under ``key`` while we look for what it names."""
 
     key: str

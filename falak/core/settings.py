@@ -6,8 +6,9 @@ part of the protocol: every node of a mesh must have the same ones. After member
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 PROTOCOL_VERSION: Final = 1
 GOSSIP_MAX_BYTES: Final = 16 * 1024
@@ -32,8 +33,7 @@ STEP_SLOTS_MAX: Final = 64
 """Timers and messages to itself that one step of the core handles; the rest is due at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """What an operator or a test may change. Times in seconds unless the name ends otherwise."""
 
     heartbeat_s: float = 2.0

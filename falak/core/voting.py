@@ -11,8 +11,9 @@ a small lot and is answered then.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from falak.core.claims import Claims
 from falak.core.membership import Membership
@@ -31,15 +32,13 @@ EARLY_MAX: Final = 256
 SlotKey = tuple[str, int]
 
 
-@dataclass(slots=True)
-class _Cast:
+class _Cast(msgspec.Struct):
     vote: Vote
     at: float
     free: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Early:
+class _Early(msgspec.Struct, frozen=True):
     peer: str
     proposal: Propose
     until: float

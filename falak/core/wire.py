@@ -30,11 +30,12 @@ from falak.core.settings import MESSAGE_MAX_BYTES, PROTOCOL_VERSION
 
 
 class Unreadable(Exception):
-    """Bytes that are no message of this protocol; ``reason`` is one of a few fixed words, for counting."""
+    """Bytes that are no message of this protocol; ``reason`` is one of a few fixed words, for counting.
+    ``version``: of which version they are instead, where that is the reason."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, version: int | None = None) -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason, self.version = reason, version
 
 
 Proof = tuple[tuple[Word, Vote], ...]
@@ -367,7 +368,7 @@ def decode(data: bytes, limit_bytes: int = MESSAGE_MAX_BYTES) -> Message:
     except UNREADABLE:
         raise Unreadable("malformed") from None
     if version != PROTOCOL_VERSION:
-        raise Unreadable("version")
+        raise Unreadable("version", version)
     decoder = _BODY.get(kind)
     if decoder is None:
         raise Unreadable("kind")

@@ -59,6 +59,7 @@ from falak.seam import (
     peer_id,
 )
 from falak.snapshots.store import Store
+from falak.whereabouts import data_folder
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +135,7 @@ class NodeProcess:
         self._server = ControlServer(self._desk)
         self._listening: list[str] = []
         self._heard = asyncio.Event()
+        self._on_terminal = sys.stderr.isatty()
         self._adapters = self._adapter_table()
 
     def _new_desk(self) -> Desk:
@@ -187,6 +189,7 @@ class NodeProcess:
             ev.Begin(stored.incarnation + 1, addresses, contacts, bool(tickets), stored.records, self._digests)
         )
         gc.freeze()  # what is there now stays: the collector need not look at it in the midst of an election
+        gc.enable()  # `falak up` keeps it away from the start
 
     async def _addresses(self) -> tuple[str, ...]:
         async with asyncio.timeout(opening.LISTEN_S):
@@ -201,13 +204,25 @@ class NodeProcess:
 
     def _joined(self, effect: ef.Joined) -> None:
         if not effect.why:
-            log.info("joined", extra={"fields": {"node": self.node.me.name, "http": self._front.address}})
+            self._say_hello()
             self._write_ready_file()
         elif effect.refused:
             self._fail(effect.why, "ask whoever runs that mesh; nothing was changed there")
         else:
             reasons = {"why": effect.why, "reasons": self._links.failed}
             log.warning("not joined yet, trying on", extra={"fields": reasons})
+
+    def _say_hello(self) -> None:
+        """To people on a terminal, to the log elsewhere."""
+        name, http = self.node.me.name, self._front.address
+        if not self._on_terminal:
+            log.info("joined", extra={"fields": {"node": name, "http": http}})
+            return
+        from falak.daemon.greeting import hello  # noqa: PLC0415  only on a terminal
+
+        others = len(self.node.members.present()) - 1
+        text = hello(name, others, http, self._folder.path, data_folder(None, os.environ))
+        print(text, file=sys.stderr, flush=True)
 
     def _write_ready_file(self) -> None:
         if self._options.ready_file is None:
@@ -285,7 +300,8 @@ class NodeProcess:
 
     async def close(self) -> None:
         """Say goodbye if the node is sound, then take down what stands."""
-        if self.ended.done() and not self.ended.cancelled() and self.ended.exception() is None:
+        said_goodbye = self.ended.done() and not self.ended.cancelled() and self.ended.exception() is None
+        if said_goodbye:
             self._loop.tell(ev.Leave())
             with suppress(TimeoutError):
                 async with asyncio.timeout(GOODBYE_S):
@@ -299,4 +315,9 @@ class NodeProcess:
         self._gateway.close()
         self._mesh.close()
         self._disk.close()
-        log.info("ended", extra={"fields": {"node": self.node.me.name}})
+        if self._on_terminal and said_goodbye:
+            from falak.daemon.greeting import goodbye  # noqa: PLC0415  only on a terminal
+
+            print(goodbye(self.node.me.name), file=sys.stderr, flush=True)
+        else:
+            log.info("ended", extra={"fields": {"node": self.node.me.name}})

@@ -1,6 +1,7 @@
 """The demo's nodes: ``falak up`` processes on the loopback, in a folder of their own, each ended by its id.
 
-Owns processes and the folder; knows nothing of capsules. Whatever happens, ``stop`` leaves nothing behind.
+Owns processes and the folder; knows nothing of capsules. Whatever happens, ``stop`` leaves nothing behind; where
+this process is killed, its nodes end by themselves (``node``), unless they were told to ``stay``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +22,7 @@ from typing import Any, Final
 import falak
 from falak.client import Client
 from falak.config import KEYS
+from falak.demo.node import STAY
 from falak.demo.signals import Signals
 from falak.errors import OperatorError
 
@@ -108,7 +111,7 @@ class LocalMesh:
 
     def _spawn(self, name: str, ticket: str) -> LocalNode:
         folder = self.folder / name
-        command = [sys.executable, "-m", "falak", "up", "--name", name, "--data", str(folder)]
+        command = [sys.executable, "-m", "falak.demo.node", "up", "--name", name, "--data", str(folder)]
         command += ["--listen", "/ip4/127.0.0.1/tcp/0", "--http", "127.0.0.1:0"]
         command += ["--ready-file", str(folder.with_suffix(".json")), *(["--join", ticket] if ticket else [])]
         with folder.with_suffix(".log").open("wb") as log:
@@ -116,7 +119,7 @@ class LocalMesh:
                 command,
                 cwd=HOME,
                 env={key: value for key, value in os.environ.items() if key not in OURS},
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # closed when this process is gone: the nodes end with it
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for the demo, which then ends its nodes in order
@@ -124,6 +127,14 @@ class LocalMesh:
         node = LocalNode(name, folder, process, time.monotonic())
         self.nodes.append(node)
         return node
+
+    def stay(self) -> None:
+        """Leave the nodes behind when this process ends."""
+        for node in self.nodes:
+            if node.process.stdin is not None:
+                with suppress(BrokenPipeError):  # it has ended
+                    node.process.stdin.write(STAY)
+                    node.process.stdin.flush()
 
     def stop(self) -> Ended:
         """End every process, by its id, and remove the folder."""
@@ -140,6 +151,9 @@ class LocalMesh:
                 node.process.kill()
                 node.process.wait()
                 outcome.killed.append(node.name)
+        for node in self.nodes:
+            if node.process.stdin is not None:
+                node.process.stdin.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         return outcome
 

@@ -52,6 +52,8 @@ def run(count: int, keep: bool) -> int:
         stays = False
         try:
             _tell(teller, mesh, count)
+            if keep:
+                mesh.stay()
             stays = keep
         finally:
             if not stays:

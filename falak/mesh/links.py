@@ -67,7 +67,7 @@ class Links:
         try:
             self._mesh.dial(token, effect.address)
         except NOT_TAKEN as error:
-            return self._failed(effect.peer, effect.address, False, str(error))
+            return self._failed(effect.peer, effect.address, DialEnded(token, why=str(error)))
         self._dials[token] = (effect.peer, effect.address)
         return None
 
@@ -75,14 +75,14 @@ class Links:
         """A dial ended; only a failure is news."""
         peer, address = self._dials.pop(told.token, ("", ""))
         if told.why and address:
-            return self._failed(peer, address, told.refused, told.why)
+            return self._failed(peer, address, told)
         self.failed.pop(address, None)
         return None
 
-    def _failed(self, peer: str, address: str, refused: bool, why: str) -> ev.Event:
+    def _failed(self, peer: str, address: str, told: DialEnded) -> ev.Event:
         if not peer:  # a contact: a person may be waiting to hear why; there are few
-            self.failed[address] = why
-        return ev.DialFailed(peer, address, refused, why)
+            self.failed[address] = told.why
+        return ev.DialFailed(peer, address, told.refused, told.why, told.answered_by)
 
     def hangup(self, effect: ef.Hangup) -> None:
         """Close the links with a peer."""

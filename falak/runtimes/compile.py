@@ -1,7 +1,8 @@
-"""``python -m falak.runtimes.compile SOURCE TARGET``: compile a component for this machine.
+"""``python -m falak.runtimes.compile SOURCE DIGEST TARGET``: compile a component for this machine.
 
-Run aside, in a process of its own: it takes seconds of CPU. Exit code 0: TARGET is there, whole and on disk.
-``CAPSULE_FAULT``: the component is bad anywhere (standard output says why). Any other: this node could not.
+Run aside, in a process of its own: it takes seconds of CPU. Exit code 0: TARGET is there, whole, sealed and on
+disk. ``CAPSULE_FAULT``: the component is bad anywhere; ``DAMAGED``: SOURCE is not the component that DIGEST
+names (standard output says why). Any other: this node could not.
 """
 
 from __future__ import annotations
@@ -11,34 +12,44 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from falak.files import sync_folder
+from falak.runtimes import seal
 from falak.seam import compile_component
 
 CAPSULE_FAULT: Final = 3
+DAMAGED: Final = 4
 
 
-def compile_to(source: Path, target: Path) -> None:
-    """Raises ``ValueError`` for a bad component and ``OSError``. An AOT file that a power cut left half
-    written would be run as code: it gets its name only once its bytes are on the disk."""
+class Damaged(Exception):
+    """The component on this disk is not what its digest says; the text says what it is."""
+
+
+def compile_to(source: Path, digest: str, target: Path) -> None:
+    """Raises ``ValueError`` for a bad component, ``Damaged``, and ``OSError``."""
+    try:
+        found = seal.digest_of(source)
+    except FileNotFoundError:
+        raise Damaged("its component is not on this node's disk any more") from None
+    if found != digest:
+        raise Damaged("its component was damaged on this node's disk")
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         compile_component(str(source), str(unfinished))
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
-        unfinished.replace(target)
-        sync_folder(target.parent)
+        seal.put(unfinished, target)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
 def main() -> int:
     """The command."""
-    source, target = map(Path, sys.argv[1:])
+    source, digest, target = sys.argv[1:]
     try:
-        compile_to(source, target)
+        compile_to(Path(source), digest, Path(target))
     except ValueError as error:
         print(error)
         return CAPSULE_FAULT
+    except Damaged as error:
+        print(error)
+        return DAMAGED
     except OSError as error:
         print(f"{error.filename or target}: {error.strerror or error}")
         return 1

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from falak.aside import Overdue, last_words, run_aside
-from falak.runtimes.compile import CAPSULE_FAULT
+from falak.runtimes.compile import CAPSULE_FAULT, DAMAGED
 
 log = logging.getLogger(__name__)
 
@@ -25,12 +25,22 @@ QUEUE_MAX: Final = 1024
 COMPILE_S: Final = 300.0
 """A compilation that takes longer is ended. Larger: room for huge components on slow machines."""
 
-Done = Callable[[str, bool], None]
-"""``(why, capsule_fault)``: why is empty when the file is there."""
+
+class Outcome(msgspec.Struct, frozen=True):
+    """``why`` is empty when the file is there. ``capsule_fault``: the component is bad anywhere; ``damaged``: it
+    is not what its digest names."""
+
+    why: str = ""
+    capsule_fault: bool = False
+    damaged: bool = False
+
+
+Done = Callable[[Outcome], None]
 
 
 class _Job(msgspec.Struct, frozen=True):
     source: Path
+    digest: str
     target: Path
     done: Done
 
@@ -42,17 +52,17 @@ class Compiler:
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue(QUEUE_MAX)
         self._worker: asyncio.Task[None] | None = None
 
-    def submit(self, source: Path, target: Path, done: Done) -> None:
-        """Compile; ``done`` is called on the loop, by ``COMPILE_S`` after its turn came. Raises
-        ``asyncio.QueueFull``."""
-        self._jobs.put_nowait(_Job(source, target, done))
+    def submit(self, source: Path, digest: str, target: Path, done: Done) -> None:
+        """Compile the component of that digest; ``done`` is called on the loop, by ``COMPILE_S`` after its turn
+        came. Raises ``asyncio.QueueFull``."""
+        self._jobs.put_nowait(_Job(source, digest, target, done))
         if self._worker is None:
             self._worker = asyncio.get_running_loop().create_task(self._work(), name="compiler")
 
     async def _work(self) -> None:
         while True:
             job = await self._jobs.get()
-            job.done(*await _compile(job))
+            job.done(await _compile(job))
 
     async def close(self) -> None:
         """End the compilation under way; nothing is told any more."""
@@ -62,17 +72,18 @@ class Compiler:
                 await self._worker
 
 
-async def _compile(job: _Job) -> tuple[str, bool]:
-    paths = (str(job.source), str(job.target))
+async def _compile(job: _Job) -> Outcome:
+    words = (str(job.source), job.digest, str(job.target))
     try:
-        code, output = await run_aside("falak.runtimes.compile", *paths, deadline_s=COMPILE_S)
+        code, output = await run_aside("falak.runtimes.compile", *words, deadline_s=COMPILE_S)
     except OSError as error:
-        return f"the compiler could not be started: {error}", False
+        return Outcome(f"the compiler could not be started: {error}")
     except Overdue as error:
-        return f"compiling was ended: {error}", False
+        return Outcome(f"compiling was ended: {error}")
+    said = output.decode(errors="replace")
     if code == 0:
-        return "", False
-    if code == CAPSULE_FAULT:
-        return output.decode(errors="replace").strip(), True
-    log.error("a component was not compiled", extra={"fields": {"said": output.decode(errors="replace")}})
-    return last_words(output) or f"the compiler ended with {code}", False
+        return Outcome()
+    if code in (CAPSULE_FAULT, DAMAGED):
+        return Outcome(said.strip(), code == CAPSULE_FAULT, code == DAMAGED)
+    log.error("a component was not compiled", extra={"fields": {"said": said}})
+    return Outcome(last_words(output) or f"the compiler ended with {code}")

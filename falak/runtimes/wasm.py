@@ -1,22 +1,26 @@
-"""WASM capsules: components compiled for this machine, run by the native gateway.
+"""WASM capsules: components compiled for this machine (``aot``), run by the native gateway.
 
-Owns the AOT files (``DATA/aot/WASMTIME-CPU/DIGEST.cwasm``, 0700: running a file that somebody else wrote is
-running their code, so it is never given away and never taken) and which instances native was told of.
+Owns which instances native was told of, and what became of them. Running a file that somebody else wrote is
+running their code, so an AOT file is never given away and never taken. One that cannot be loaded is removed and
+the core told that it must be prepared again; so is a component on this disk that is not what its digest names.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from falak.core import events as ev
 from falak.core.model import Artifact, Record
-from falak.files import remove_unfinished
-from falak.runtimes.compiler import Compiler
+from falak.runtimes.aot import AotFiles
+from falak.runtimes.compiler import Compiler, Outcome
 from falak.runtimes.protocol import Tell
-from falak.seam import CPU, WASMTIME_VERSION, Gateway, Loaded
+from falak.seam import Gateway, Loaded
+
+log = logging.getLogger(__name__)
 
 MEDIA_TYPE: Final = "application/wasm"
 UNLOAD_AGAIN_S: Final = 0.05
@@ -27,41 +31,70 @@ class Wasm:
 
     def __init__(self, gateway: Gateway, data: Path, artifact_path: Callable[[str], Path], tell: Tell) -> None:
         self._gateway, self._artifact_path, self._tell = gateway, artifact_path, tell
-        self._folder = data / "aot" / f"{WASMTIME_VERSION}-{CPU}"
+        self._files = AotFiles(data)
         self._compiler = Compiler()
+        self._looking: set[asyncio.Task[None]] = set()
+        self._loading: dict[int, str] = {}
 
     def open(self) -> None:
         """Make the folder. Raises ``OSError``."""
-        for folder in (self._folder.parent, self._folder):
-            folder.mkdir(mode=0o700, exist_ok=True)
-            folder.chmod(0o700)
-        remove_unfinished(self._folder)
+        self._files.open()
+
+    # --- preparing ---------------------------------------------------------------------------------------
 
     def prepare(self, artifact: Artifact) -> None:
-        """See ``Runtime``: compile, unless it was compiled already."""
-        target = self._aot_path(artifact.digest)
-
-        def done(why: str, capsule_fault: bool) -> None:
-            self._tell(ev.Prepared(artifact.digest, why, capsule_fault))
-
-        if target.exists():
+        """See ``Runtime``: compile, unless a sound file is there."""
+        if self._files.is_sound(artifact.digest):
             self._soon(ev.Prepared(artifact.digest))
             return
+        task = asyncio.get_running_loop().create_task(self._look(artifact.digest))
+        self._looking.add(task)
+        task.add_done_callback(self._looking.discard)
+
+    async def _look(self, digest: str) -> None:
+        if await self._files.look(digest):
+            self._tell(ev.Prepared(digest))
+            return
         try:
-            self._compiler.submit(self._artifact_path(artifact.digest), target, done)
+            self._files.remove(digest)
+            source, target = self._artifact_path(digest), self._files.path(digest)
+            self._compiler.submit(source, digest, target, lambda outcome: self._compiled(digest, outcome))
         except asyncio.QueueFull:
-            self._soon(ev.Prepared(artifact.digest, "too many components wait to be compiled at this node"))
+            self._tell(ev.Prepared(digest, "too many components wait to be compiled at this node"))
+        except OSError as error:
+            self._tell(ev.Prepared(digest, f"{error.filename}: {error.strerror}"))
+
+    def _compiled(self, digest: str, outcome: Outcome) -> None:
+        why = outcome.why
+        if outcome.damaged:
+            log.error("a component is to be fetched again", extra={"fields": {"digest": digest, "why": why}})
+            try:
+                self._artifact_path(digest).unlink(missing_ok=True)
+            except OSError as error:  # what stays would be taken for the component again
+                self._tell(ev.Prepared(digest, f"{why}, and cannot be removed: {error.strerror}"))
+                return
+        elif not why:
+            self._files.made(digest)
+        self._tell(ev.Prepared(digest, why, outcome.capsule_fault, outcome.damaged))
+
+    # --- copies ------------------------------------------------------------------------------------------
 
     def start(self, instance: int, record: Record) -> None:
         """See ``Runtime``: map the AOT file; the answer is ``loaded``'s."""
         if len(record.artifacts) != 1:
             self._soon(ev.StartFailed(instance, "a wasm capsule has exactly one artifact, its component", True))
             return
+        digest = record.artifacts[0].digest
+        if not self._files.is_sound(digest):
+            why = "its compiled file is gone or was changed"
+            self._drop(digest, why)
+            self._soon(ev.StartFailed(instance, why, False, unprepared=True))
+            return
         try:
             self._gateway.load(
                 instance,
                 record.name,
-                str(self._aot_path(record.artifacts[0].digest)),
+                str(self._files.path(digest)),
                 memory_bytes=record.limits.memory_bytes,
                 cpu_ms=record.limits.cpu_ms,
                 wall_ms=record.limits.wall_ms,
@@ -72,16 +105,30 @@ class Wasm:
             self._soon(ev.StartFailed(instance, str(error), False))
         except (ValueError, OverflowError) as error:
             self._soon(ev.StartFailed(instance, str(error), True))
+        else:
+            self._loading[instance] = digest
 
     def loaded(self, told: Loaded) -> None:
-        """Native has it, or could not load it."""
-        if told.why:
-            self._tell(ev.StartFailed(told.instance, told.why, False))
-        else:
+        """Native has it, or could not load the file. Of what was stopped meanwhile nothing more is told."""
+        digest = self._loading.pop(told.instance, None)
+        if digest is None:
+            return
+        if not told.why:
             self._tell(ev.Started(told.instance, told.load_s))
+            return
+        self._drop(digest, told.why)
+        self._tell(ev.StartFailed(told.instance, told.why, False, unprepared=True))
+
+    def _drop(self, digest: str, why: str) -> None:
+        log.error("an AOT file is removed", extra={"fields": {"digest": digest, "why": why}})
+        try:
+            self._files.remove(digest)
+        except OSError as error:  # the next look at it tells
+            log.error("it could not be removed", extra={"fields": {"why": error.strerror}})
 
     def stop(self, instance: int) -> None:
         """See ``Runtime``. A full command queue only delays it: nothing is sent to the copy any more."""
+        self._loading.pop(instance, None)
         try:
             self._gateway.unload(instance)
         except BlockingIOError:
@@ -91,10 +138,11 @@ class Wasm:
 
     async def close(self) -> None:
         """See ``Runtime``."""
+        for task in self._looking:
+            task.cancel()
+        await asyncio.gather(*self._looking, return_exceptions=True)
         await self._compiler.close()
-
-    def _aot_path(self, digest: str) -> Path:
-        return self._folder / f"{digest}.cwasm"
+        self._files.close()
 
     def _soon(self, event: ev.Event) -> None:
         asyncio.get_running_loop().call_soon(self._tell, event)

@@ -37,17 +37,24 @@ class Network:
     def __init__(self, weather: Weather, rng: random.Random) -> None:
         self.weather, self._rng = weather, rng
         self._groups: dict[str, int] = {}
+        self._apart: dict[tuple[str, str], None] = {}
 
     def split(self, groups: list[list[str]]) -> None:
         """From now on only nodes of one group reach one another; nodes in no group reach all."""
         self._groups = {peer: number for number, group in enumerate(groups) for peer in group}
 
+    def part(self, a: str, b: str) -> None:
+        """From now on these two do not reach one another; everybody else reaches both."""
+        self._apart[(min(a, b), max(a, b))] = None
+
     def heal(self) -> None:
         """Everybody reaches everybody."""
-        self._groups = {}
+        self._groups, self._apart = {}, {}
 
     def connected(self, a: str, b: str) -> bool:
         """Whether packets pass between two nodes."""
+        if (min(a, b), max(a, b)) in self._apart:
+            return False
         one, other = self._groups.get(a, -1), self._groups.get(b, -1)
         return one == other or -1 in (one, other)
 

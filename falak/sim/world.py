@@ -264,6 +264,12 @@ class World:
             for peer in [p for p in host.links if not self.network.connected(host.id, p)]:
                 self.break_link(host.id, peer, "cut")
 
+    def part(self, a: str, b: str) -> None:
+        """Two nodes lose each other; everybody else keeps both."""
+        one, other = self.hosts[a].id, self.hosts[b].id
+        self.network.part(one, other)
+        self.break_link(one, other, "cut")
+
     def heal(self) -> None:
         """Everybody reaches everybody again."""
         self.network.heal()

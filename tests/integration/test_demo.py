@@ -115,6 +115,25 @@ def test_a_demo_that_is_ended_ends_its_nodes(folder, number, code, seen):
     assert left(str(folder)) == []
 
 
+@pytest.mark.parametrize("seen", ["n1", "n3", "n5.json"])
+@pytest.mark.parametrize("flags", [[], ["--keep"]], ids=["", "keep"])
+def test_a_demo_that_is_killed_leaves_no_node(folder, seen, flags):
+    """Whoever kills it does not know its nodes. One that was to leave them behind has not come to that yet."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "falak", "demo", *flags],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(folder), MARK: str(folder)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        until(lambda: list(folder.glob(f"falak-demo-*/{seen}")), f"{seen} is there", DEMO_S)
+    finally:
+        process.kill()
+        process.wait()
+    until(lambda: not left(str(folder)), "its nodes end, and what they had started", 10.0)
+
+
 def left(mark: str) -> list[str]:
     """Processes that carry the mark."""
     word = f"{MARK}={mark}".encode()

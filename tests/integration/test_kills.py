@@ -164,6 +164,29 @@ def test_the_holder_ends_under_load(mesh: Mesh, how: signal.Signals) -> None:
     check_back(mesh, victim, survivors, names[0])
 
 
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_a_holder_that_stands_still_is_followed(mesh: Mesh, count: int) -> None:
+    """Nobody refuses it a link and nothing of it is closed: for seconds only those who asked it know better."""
+    nodes = mesh.grow(count)
+    launch(nodes[0], "held", call=True)
+    known(nodes, "held")
+    for node in nodes:
+        assert get(node, "held").status == 200  # all know where it runs
+    (copy,) = copies(nodes[0], "held")
+    (holder,) = (node for node in nodes if node.name == copy["node"])
+    others = [node for node in nodes if node is not holder]
+    holder.process.send_signal(signal.SIGSTOP)
+    try:
+        asked = ask_all(["held"], others, Event())
+    finally:
+        holder.process.send_signal(signal.SIGCONT)
+    assert [one.answer.status for one in asked] == [200] * len(others), [one.answer.text for one in asked]
+    at_all(nodes, lambda node: set(states(node).values()) == {"alive"}, "it sees all alive again")
+    until(lambda: len(copies(nodes[0], "held")) == 1, "one of the two copies has given way")
+    for node in nodes:
+        assert get(node, "held").status == 200
+
+
 def test_told_to_end_again_and_again_it_ends_well(mesh: Mesh) -> None:
     node = mesh.up("n1")
     while node.process.poll() is None:

@@ -1,10 +1,10 @@
 """Gravity rises with each term, stays within its bounds and is never NaN, whatever a node says of itself."""
 
 import math
-from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from msgspec.structs import replace as with_
 
 from falak.core.gravity import View, Weights, refusal, weigh

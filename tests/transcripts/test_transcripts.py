@@ -10,6 +10,7 @@ says how to read it; heartbeats and pings are left out). Every message takes 0.3
     ask NODE CAPSULE              a request, waited for
     send NODE CAPSULE             a request, not waited for
     run MS                        let time pass
+    part A B                      these two lose each other
     crash NODE, restart NODE [through NODE], cut A B / C D, heal
     fault NODE CAPSULE WHY        copies fail to start there
     busy NODE                     its machine is loaded and has told the others
@@ -80,6 +81,9 @@ class Stage:
         self.requests = [request for request in self.requests if not request.outcome]
         return "\n".join(map(said, ended))
 
+    def part(self, one: str, other: str) -> None:
+        self.world.part(one, other)
+
     def crash(self, node: str) -> None:
         self.world.crash(node)
         self.world.run(0.005)
@@ -145,5 +149,5 @@ def test_there_is_a_story_for_everything_the_protocol_does() -> None:
     names = {path.stem for path in FOLDER.glob("*.txt")}
     assert names >= {
         "join", "publish", "cold_election", "warm_elsewhere", "refused_candidate", "dead_convener",
-        "two_callers", "mesh_of_one", "mesh_of_two",
+        "two_callers", "mesh_of_one", "mesh_of_two", "lost_link",
     }  # fmt: skip

@@ -153,7 +153,7 @@ def test_where_the_data_folder_is(monkeypatch, tmp_path):
 
 
 def test_every_usual_setting_could_be_written():
-    for key in Settings.__slots__:
+    for key in Settings.__struct_fields__:
         usual = getattr(Settings(), key)
         assert 0 < usual <= config.SETTING_MAX or (usual == 0 and key in config.MAY_BE_ZERO), key
-    assert set(Settings.__slots__) >= config.MAY_BE_ZERO
+    assert set(Settings.__struct_fields__) >= config.MAY_BE_ZERO

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from falak.cli.main import VERBS, program
+from falak.cli.main import VERBS, parser_of
 from falak.config import KEYS, UpOptions
 from falak.core import settings
 from falak.manifest import from_fields
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"
 SHARED_FLAGS = {"--data", "--output", "-o", "--json", "--follow", "-f"}
 """Documented once, at the top."""
-EVENT = re.compile(r"(node|capsule|election|momentum|request)\.[a-z_]+")
+EVENT = re.compile(r"(node|capsule|artifact|election|momentum|request)\.[a-z_]+")
 
 
 def page(name: str) -> str:
@@ -38,9 +38,7 @@ def part(text: str, heading: str) -> str:
 
 
 def flags_of(verb: str) -> set[str]:
-    app = program()
-    arguments = app[verb].assemble_argument_collection(default_parameter=app.default_parameter)
-    return {name for argument in arguments for name in argument.names if name.startswith("-")}
+    return set(parser_of(verb).flags())
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -65,7 +63,9 @@ def test_what_up_reads_has_its_variable():
     for key in KEYS:
         assert f"`FALAK_{key.upper()}`" in own
     flags = {flag.replace("-", "_") for flag in re.findall(r"^\| `--([\w-]+)", own, re.MULTILINE)}
-    options = {field.rstrip("s") if field in ("orbits", "tags") else field for field in UpOptions.__slots__}
+    options = {
+        field.rstrip("s") if field in ("orbits", "tags") else field for field in UpOptions.__struct_fields__
+    }
     assert flags == options - {"settings"}
 
 
@@ -131,7 +131,7 @@ def test_the_settings_page_is_current():
 
 
 def test_every_setting_is_on_it():
-    for name in [*settings.Settings.__slots__, *(name for name in vars(settings) if name.isupper())]:
+    for name in [*settings.Settings.__struct_fields__, *(name for name in vars(settings) if name.isupper())]:
         assert re.search(rf"^## .*`{name}`", page("settings.md"), re.MULTILINE), f"{name} has no docstring"
 
 

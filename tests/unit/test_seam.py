@@ -61,6 +61,11 @@ def sent(data: bytes) -> tuple[object, seam.Reader]:
         ((native.LINK_DOWN, PEER, "closed"), ev.LinkDown(PEER, "closed")),
         ((native.DIALED, 5, PEER), seam.DialEnded(5)),
         ((native.DIAL_FAILED, 5, None, True, "refused"), seam.DialEnded(5, True, "refused")),
+        ((native.DIAL_FAILED, 5, None, True, "refused", None), seam.DialEnded(5, True, "refused")),
+        (
+            (native.DIAL_FAILED, 5, ME, False, "another answers", PEER),
+            seam.DialEnded(5, False, "another answers", PEER),
+        ),
         ((native.UNDELIVERED, PEER, 3, "gone"), seam.FramesLost(PEER, 3)),
         ((native.ASKED, 9, PEER, b"x"), seam.Asked(9, PEER, b"x")),
         ((native.ANSWERED, 4, True, b"x"), seam.AskAnswered(4, b"x")),
@@ -103,7 +108,10 @@ def test_an_unknown_kind_is_counted() -> None:
 )
 def test_bytes_that_are_no_message_are_counted(data: bytes, reason: str) -> None:
     event, reader = sent(data)
-    assert event is None
+    assert event == (ev.OtherVersion(PEER, 2) if reason == "message_version" else None)
+    assert reader.refused == {reason: 1}
+    reader = seam.Reader(ME)
+    assert reader.read((native.GOSSIP, ORBIT, PEER, PEER, data)) is None
     assert reader.refused == {reason: 1}
 
 

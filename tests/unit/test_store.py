@@ -102,6 +102,9 @@ def test_a_dial_that_failed_is_told_with_whom_and_where() -> None:
     links.dial(ef.Dial("", "/b"))
     assert links.dial_ended(DialEnded(token + 2)) is None
     assert links.failed == {}
+    links.dial(ef.Dial("p", "/a"))
+    told = links.dial_ended(DialEnded(token + 3, False, "q answers there", "q"))
+    assert told == ev.DialFailed("p", "/a", False, "q answers there", "q")
 
 
 def test_what_native_does_not_take_is_told() -> None:

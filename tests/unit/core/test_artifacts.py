@@ -1,7 +1,7 @@
 """Artifacts from nothing to prepared: from several peers, once at a time, given up after a few."""
 
 from falak.core.artifacts import HERE, NOTHING, PREPARED, Artifacts
-from falak.core.effects import Fetch, Prepare
+from falak.core.effects import Fetch, Note, Prepare
 from falak.core.events import Fetched, Prepared
 from falak.core.settings import Settings
 from falak.core.turn import Turn
@@ -84,6 +84,52 @@ def test_a_bad_artifact_is_the_capsules_fault() -> None:
     room.want()
     room.artifacts.prepared(Prepared(DIGEST, "not a component", True))
     assert room.told == [(DIGEST, "not a component", True)] and room.artifacts.level(DIGEST) == HERE
+
+
+def test_a_damaged_artifact_is_fetched_again_from_whoever_has_it() -> None:
+    room = Room()
+    room.artifacts.found([DIGEST])
+    room.want("n2")
+    assert room.took() == [Prepare(ARTIFACT, "wasm")]
+    room.artifacts.prepared(Prepared(DIGEST, "damaged on this disk", damaged=True))
+    note, fetch = room.took()
+    assert fetch == Fetch(ARTIFACT, "n2") and room.artifacts.level(DIGEST) == NOTHING
+    assert note == Note("artifact.damaged", "", (("digest", DIGEST), ("reason", "damaged on this disk")))
+    room.artifacts.fetched(Fetched(DIGEST, "n2"))
+    room.artifacts.prepared(Prepared(DIGEST))
+    assert room.artifacts.level(DIGEST) == PREPARED and room.told == [(DIGEST, "", False)] * 2
+
+
+def test_a_damaged_artifact_that_nobody_has_is_told_with_both_reasons() -> None:
+    room = Room()
+    room.artifacts.found([DIGEST])
+    room.want("n1")
+    room.artifacts.prepared(Prepared(DIGEST, "damaged", damaged=True))
+    assert room.told == [(DIGEST, "damaged; no peer that has it could be reached", False)]
+
+
+def test_a_disk_that_damages_everything_is_given_up() -> None:
+    room = Room()
+    room.want("n2", "n3", "n4", "n5")
+    for _ in range(3):
+        (fetch,) = (effect for effect in room.took() if isinstance(effect, Fetch))
+        room.artifacts.fetched(Fetched(DIGEST, fetch.peer))
+        room.artifacts.prepared(Prepared(DIGEST, "damaged", damaged=True))
+    assert room.told[-1] == (DIGEST, "damaged; it could not be fetched", False)
+    assert not [effect for effect in room.took() if isinstance(effect, Fetch)]
+
+
+def test_what_was_prepared_and_is_of_no_use_is_prepared_again() -> None:
+    room = Room()
+    room.artifacts.found([DIGEST])
+    room.want()
+    room.artifacts.prepared(Prepared(DIGEST))
+    room.took()
+    room.artifacts.fall(DIGEST, HERE, "changed")
+    room.artifacts.fall(DIGEST, HERE, "changed")
+    assert room.artifacts.level(DIGEST) == HERE and len(room.took()) == 1
+    room.want()
+    assert room.took() == [Prepare(ARTIFACT, "wasm")]
 
 
 def test_ends_that_nobody_waits_for_do_no_harm() -> None:

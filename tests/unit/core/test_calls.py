@@ -225,6 +225,30 @@ def test_a_suspect_holder_is_no_endpoint_until_it_is_back(rig: Rig) -> None:
     assert endpoints(rig) == ["n3", "n5"]
 
 
+def test_a_holder_without_a_link_is_no_endpoint_until_it_has_one(rig: Rig) -> None:
+    believe(rig, "n3", "n5")
+    rig.lose("n5", refused=False)
+    assert endpoints(rig) == ["n3"]
+    rig.meet("n5")
+    assert endpoints(rig) == ["n3", "n5"]
+
+
+def test_a_call_ends_when_a_holder_can_be_reached_again(rig: Rig) -> None:
+    rig.lose("n5", refused=False)
+    believe(rig, "n5")
+    assert not rig.did(ef.SetEndpoints)
+    rig.meet("n5")
+    assert endpoints(rig) == ["n5"] and rig.node.sizes()["calls"][0] == 0
+
+
+def test_a_refusal_at_the_deadline_names_the_holder_that_cannot_be_reached(rig: Rig) -> None:
+    rig.lose("n5", refused=False)
+    believe(rig, "n5")
+    effects = rig.wait(9.1, alive=OTHERS)
+    (refusal,) = [e for e in effects if isinstance(e, ef.Refuse)]
+    assert "it runs at n5, which cannot be reached from here" in refusal.reason
+
+
 def test_a_holder_whose_boot_ended_is_forgotten(rig: Rig) -> None:
     believe(rig, "n5")
     rig.meet("n5", boot=2, incarnation=2)

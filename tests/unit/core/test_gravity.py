@@ -1,9 +1,9 @@
 """Gravity term by term: what each is worth, that nothing vanishes, and every refusal with its reason."""
 
 import math
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from msgspec.structs import replace as with_
 
 from falak.core.gravity import Failures, View, Weights, refusal, weigh
@@ -105,7 +105,7 @@ def test_weights_that_are_none_are_refused(weight: float) -> None:
 @pytest.mark.parametrize("name", ["rtt_s", "artifact_age_s", "failures"])
 def test_a_number_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="not a number"):
-        weigh(PLAIN, replace(HERE, **{name: math.nan}), Weights())  # type: ignore[arg-type]
+        weigh(PLAIN, replace(HERE, **{name: math.nan}), Weights())
 
 
 def test_nonsense_about_others_does_no_harm() -> None:

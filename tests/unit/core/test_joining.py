@@ -166,6 +166,32 @@ def test_a_refusal_reaches_whoever_waits_for_the_join() -> None:
     assert not rig.node.members.joined
 
 
+def test_a_mesh_of_another_version_is_told_when_nobody_else_took_the_node_in() -> None:
+    rig = Rig()
+    rig.begin(("/n2", "/n3"), must_join=True)
+    rig.link("n2")
+    rig.tell(ev.OtherVersion("n2-id", 2))
+    rig.wait(9.9)
+    assert not joined(rig)
+    rig.wait(0.2)
+    (told,) = joined(rig)
+    assert (
+        told.refused and "n2-id speaks version 2 of the protocol between nodes, this node version 1" in told.why
+    )
+
+
+def test_a_node_of_another_version_does_not_keep_one_from_joining_others() -> None:
+    rig = Rig()
+    rig.begin(("/n2", "/n3"), must_join=True)
+    rig.link("n2")
+    rig.tell(ev.OtherVersion("n2-id", 2))
+    rig.meet("n3")
+    rig.hear("n3", wire.Welcome((profile("n3"),)))
+    assert joined(rig) == [ef.Joined()]
+    rig.tell(ev.OtherVersion("n2-id", 2))
+    assert rig.count("other_version") == 2 and not rig.effects
+
+
 def test_a_hello_that_never_comes_closes_the_link() -> None:
     rig = Rig()
     rig.begin()

@@ -72,6 +72,24 @@ def test_a_dial_that_times_out_is_no_evidence(rig: Rig) -> None:
     assert not rig.node.members.reachable("n2-id")
 
 
+def test_another_identity_at_its_address_is_evidence(rig: Rig) -> None:
+    rig.tell(ev.LinkDown("n2-id", "closed"))
+    rig.tell(ev.DialFailed("n2-id", "/n2", False, "n9-id answers there", "n9-id"))
+    evidence = [{"node": "n2", "evidence": "closed, and another node answers at its address"}]
+    assert state(rig, "n2") == SUSPECT and rig.notes("node.suspect") == evidence
+    rig.wait(1.01)
+    assert state(rig, "n2") == DROPPED and rig.notes("node.drop") == evidence
+
+
+def test_refused_at_one_address_and_another_identity_at_the_other(rig: Rig) -> None:
+    rig.meet("n4", addresses=("/a", "/b"))
+    rig.tell(ev.LinkDown("n4-id", "closed"))
+    rig.tell(ev.DialFailed("n4-id", "/a", False, "n9-id answers there", "n9-id"))
+    assert state(rig, "n4") == ALIVE
+    rig.tell(ev.DialFailed("n4-id", "/b", True, "refused"))
+    assert state(rig, "n4") == SUSPECT
+
+
 def test_a_refusal_at_one_of_two_addresses_is_none(rig: Rig) -> None:
     rig.meet("n4", addresses=("/a", "/b"))
     rig.tell(ev.LinkDown("n4-id", "closed"))

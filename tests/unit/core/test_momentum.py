@@ -7,6 +7,7 @@ import pytest
 from falak.core import effects as ef
 from falak.core import events as ev
 from falak.core import wire
+from falak.core.artifacts import PREPARED
 from falak.core.model import Capacity, Record, Resources
 from falak.core.momentum import ACTIVE, END, FAILURE, START, TRANSITIONS, Copy, ImpossibleTransition
 from falak.core.settings import Settings
@@ -123,6 +124,48 @@ def test_an_artifact_that_is_bad_is_the_capsules_fault() -> None:
     (refuse,) = [e for e in effects if isinstance(e, ef.Refuse)]
     assert "not a component" in refuse.reason and not copies(rig)
     assert node.momentum.node_failure_weight() == 0.0
+
+
+def prepared(*made: Record) -> Rig:
+    """A lone node that is an elector, with the artifact on its disk."""
+    rig = Rig()
+    rig.begin(artifacts=(ARTIFACT.digest,))
+    rig.know(*made)
+    return rig
+
+
+def test_what_has_to_be_prepared_again_is_and_then_the_copy_starts() -> None:
+    rig = prepared(record("c", artifacts=(ARTIFACT,)))
+    run(rig)
+    assert rig.did(ef.Start) == [ef.Start(1, record("c", artifacts=(ARTIFACT,)))]
+    rig.tell(ev.StartFailed(1, "not of this engine", False, unprepared=True))
+    kinds = [type(e) for e in rig.effects if isinstance(e, ef.Prepare | ef.Start)]
+    assert kinds == [ef.Prepare, ef.Start] and [c.instance for c in copies(rig)] == [1]
+    assert rig.notes("artifact.damaged") == [{"digest": ARTIFACT.digest, "reason": "not of this engine"}]
+    rig.tell(ev.Started(1, 0.001))
+    assert rig.did(ef.SetEndpoints)[0].endpoints[0].instance == 1
+    assert rig.node.momentum.node_failure_weight() == 0.0
+
+
+def test_it_is_prepared_again_once_a_start() -> None:
+    rig = prepared(record("c", artifacts=(ARTIFACT,)))
+    run(rig)
+    rig.tell(ev.StartFailed(1, "not of this engine", False, unprepared=True))
+    rig.tell(ev.StartFailed(1, "not of this engine", False, unprepared=True))
+    assert rig.notes("momentum.failed")[0]["reason"] == "not of this engine"
+    assert rig.node.artifacts.level(ARTIFACT.digest) == PREPARED, "the next start has it made anew"
+    assert [start.instance for start in rig.did(ef.Start)] == [2]
+
+
+def test_a_copy_that_is_prepared_again_can_be_stopped() -> None:
+    rig = prepared(record("c", artifacts=(ARTIFACT,)))
+    run(rig)
+    rig.node.step(ev.StartFailed(1, "gone", False, unprepared=True), rig.now)
+    assert copies(rig)[0].queued
+    rig.tell(ev.Leave())
+    assert not copies(rig) and not rig.did(ef.Stop)
+    rig.tell(ev.Prepared(ARTIFACT.digest))
+    assert not rig.did(ef.Start)
 
 
 def test_what_copies_declare_is_reserved_from_their_beginning_to_their_end() -> None:

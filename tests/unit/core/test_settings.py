@@ -1,8 +1,8 @@
 """Limits and intervals: the one formula, and bounds that must stand in a relation to each other."""
 
-import dataclasses
 import inspect
 
+import msgspec
 import pytest
 
 from falak.core.settings import ELECTORS, KEEPERS, Settings, heartbeat_interval_s
@@ -30,6 +30,6 @@ def test_waits_are_in_an_order_that_lets_reasons_arrive() -> None:
 
 def test_every_setting_says_what_it_means() -> None:
     source = inspect.getsource(Settings)
-    names = [field.name for field in dataclasses.fields(Settings)]
+    names = [field.name for field in msgspec.structs.fields(Settings)]
     documented = source.count('"""') // 2 - 1
     assert documented >= len(names) - 1  # redial_first_s and redial_max_s share their words
