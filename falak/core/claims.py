@@ -60,6 +60,10 @@ class _Own(msgspec.Struct):
     tries: int = 0
 
 
+def _again(capsule: str, slot: int) -> tuple[str, ...]:
+    return ("claims", "again", capsule, str(slot))
+
+
 class Claims:
     """The room. ``changed(capsule, ended, reason, capsule_fault)`` is called when the directory's view of a
     capsule changed (``ended``: the claim that is over, if that is why); ``outclaimed(claim)`` when a claim of
@@ -293,8 +297,13 @@ class Claims:
         return own.claim if own and own.ended is None else None
 
     def hold(self, claim: Claim) -> None:
-        """Claim a slot this node won."""
-        self._deliver(_Own(replace(claim, sequence=self._next())))
+        """Claim a slot this node won. A copy that may be ready in a moment is told of then, once: until then
+        the votes that it was elected by protect its slot."""
+        own = _Own(replace(claim, sequence=self._next()))
+        if claim.ready:
+            self._deliver(own)
+        elif self._enter(own):
+            self._turn.after(self._settings.claim_unready_s, *_again(claim.capsule, claim.slot))
 
     def now_ready(self, capsule: str, slot: int) -> None:
         """The copy behind a claim of ours answers now."""
@@ -306,6 +315,8 @@ class Claims:
         """End a claim of ours."""
         own = self._own.get((capsule, slot))
         if own and own.ended is None:
+            if not own.sent:
+                self._deliver(own)  # the end of what nobody heard of would tell nobody anything
             claim = replace(own.claim, sequence=self._next(), ready=False)
             self._deliver(_Own(claim, clip(reason), capsule_fault))
             self._remember_end(claim)
@@ -316,17 +327,24 @@ class Claims:
         return self._sequence
 
     def _deliver(self, own: _Own) -> None:
-        key = (own.claim.capsule, own.claim.slot)
-        self._own[key], self._summary = own, None
+        if not self._enter(own):
+            return
         electors = self._orbits.electors_of(own.claim.capsule)
-        if own.ended is None and self._turn.me in electors and self._known(*key) != own.claim:
-            self.learn(own.claim)
-            if self._own.get(key) is not own:
-                return  # a greater claim stands there: this one is over already
-        own.acked.add(self._turn.me)
         for elector in electors:
             self._tell(elector, own)
-        self._rest_or_retry(key, own, electors)
+        self._rest_or_retry((own.claim.capsule, own.claim.slot), own, electors)
+
+    def _enter(self, own: _Own) -> bool:
+        """Hold it here, and know it as an elector does. False: a greater claim stands, this one is over."""
+        key = (own.claim.capsule, own.claim.slot)
+        self._own[key], self._summary = own, None
+        elector = self._turn.me in self._orbits.electors_of(own.claim.capsule)
+        if own.ended is None and elector and self._known(*key) != own.claim:
+            self.learn(own.claim)
+            if self._own.get(key) is not own:
+                return False
+        own.acked.add(self._turn.me)
+        return True
 
     def _tell(self, elector: str, own: _Own) -> None:
         """Once at a time, and not without a link: it is told when there is one (``met``)."""
@@ -343,7 +361,7 @@ class Claims:
     def _rest_or_retry(self, key: SlotKey, own: _Own, electors: tuple[str, ...]) -> None:
         if self._own.get(key) is not own:
             return
-        timer = ("claims", "again", key[0], str(key[1]))
+        timer = _again(*key)
         if len(own.acked.intersection(electors)) >= needed(len(electors)):
             if own.ended is not None:
                 del self._own[key]
