@@ -96,7 +96,7 @@ class Events:
         """``{"queued", "dropped", "drained"}``, since the start."""
 
     def touch(self) -> None:
-        """Move the counter that lets beats go out. Python's loop calls it at least every 100 ms."""
+        """Move the counter that lets beats go out. Python's loop calls it at least every 250 ms."""
 
 @final
 class Mesh:

@@ -316,7 +316,9 @@ class Reader:
             native.LINK_UP: lambda row: ev.LinkUp(row[1], row[2], row[3]),
             native.LINK_DOWN: lambda row: ev.LinkDown(row[1], row[2]),
             native.DIALED: lambda row: DialEnded(row[1]),
-            native.DIAL_FAILED: _dial_failed,
+            native.DIAL_FAILED: lambda row: DialEnded(
+                row[1], row[3], row[4] or "no reason given", row[5] or ""
+            ),
             native.MESSAGE: self._message,
             native.UNDELIVERED: lambda row: FramesLost(row[1], row[2]),
             native.GOSSIP: self._gossip,
@@ -392,11 +394,6 @@ class Reader:
         if not all(_is_fit(profile) for profile in _profiles_in(message)):
             return "profile_unsound"
         return next(filter(None, map(flaw_of, wire.records_in(message))), "")
-
-
-def _dial_failed(row: tuple[Any, ...]) -> Told:
-    _, token, _, refused, why, *answered_by = row  # an older extension does not tell who answered
-    return DialEnded(token, refused, why or "no reason given", *(who or "" for who in answered_by))
 
 
 def _answered(row: tuple[Any, ...]) -> Told:

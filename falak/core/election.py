@@ -97,7 +97,7 @@ class Election:
     def rank(self, record: Record, caller: str, out: frozenset[str]) -> Ranking:
         """Candidates for a capsule, the strongest by estimated gravity first; ties go by a hash of capsule and
         node, so that equal nodes share. At most ``candidates_all`` in a small cell, else ``candidates_max`` by
-        two random choices each among the best tenth."""
+        two random choices each among the best tenth, ranked again (docs/decisions/0006)."""
         estimates: list[tuple[int, int, str]] = []
         refusals: dict[str, str] = {}
         for peer in self._members.present():
@@ -123,7 +123,7 @@ class Election:
         while best and len(chosen) < self._settings.candidates_max:
             pair = [self._turn.rng.randrange(len(best)), self._turn.rng.randrange(len(best))]
             chosen.append(best.pop(min(pair)))
-        return chosen
+        return sorted(chosen)
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """What is waiting or kept here and its limit, by name."""

@@ -60,7 +60,6 @@ def sent(data: bytes) -> tuple[object, seam.Reader]:
         ((native.LINK_UP, PEER, "/a", True), ev.LinkUp(PEER, "/a", True)),
         ((native.LINK_DOWN, PEER, "closed"), ev.LinkDown(PEER, "closed")),
         ((native.DIALED, 5, PEER), seam.DialEnded(5)),
-        ((native.DIAL_FAILED, 5, None, True, "refused"), seam.DialEnded(5, True, "refused")),
         ((native.DIAL_FAILED, 5, None, True, "refused", None), seam.DialEnded(5, True, "refused")),
         (
             (native.DIAL_FAILED, 5, ME, False, "another answers", PEER),

@@ -14,10 +14,13 @@ from falak import _native as native
 from .conftest import NETWORK_KEY, SETTINGS, MakeNode, Node
 
 
-def dial_fails(node: Node, address: str, within_s: float = 5.0) -> tuple[str | None, bool, str]:
+def dial_fails(
+    node: Node, address: str, within_s: float = 5.0, answered_by: str | None = None
+) -> tuple[str | None, bool, str]:
     token = next(node.tokens)
     node.mesh.dial(token, address)
-    _, peer, refused, why = node.wait(native.DIAL_FAILED, token, within_s=within_s)
+    _, peer, refused, why, who = node.wait(native.DIAL_FAILED, token, within_s=within_s)
+    assert who == answered_by
     return peer, refused, why
 
 
@@ -65,7 +68,7 @@ def test_nobody_listens_there(make_node: MakeNode) -> None:
 
 def test_another_identity_answers(make_node: MakeNode) -> None:
     one, two, three = make_node(), make_node(), make_node()
-    peer, refused, why = dial_fails(one, two.address.replace(two.id, three.id))
+    peer, refused, why = dial_fails(one, two.address.replace(two.id, three.id), answered_by=two.id)
     assert (peer, refused) == (three.id, False)
     assert two.id in why and three.id in why
 

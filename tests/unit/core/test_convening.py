@@ -463,3 +463,15 @@ def test_a_large_cell_draws_five_among_the_best() -> None:
     ]
     assert all(len(set(five)) == 5 for five in drawn) and len(set(drawn)) > 10
     assert {peer for five in drawn for peer in five} <= {f"n{i}-id" for i in range(2, 11)}
+
+
+def test_the_drawn_are_ranked_by_their_estimates() -> None:
+    rig = Rig(place=Place(orbits=()))
+    rig.begin()
+    for i in range(2, 82):
+        rig.meet(f"n{i}", capacity=Capacity(4000, 8 * GIB, 50 * i, 8 * GIB, 0))
+    record_ = record("c")
+    rig.know(record_)
+    for _ in range(20):
+        gravities = [g for _, g in rig.node.election.rank(record_, "n1-id", frozenset()).candidates]
+        assert gravities == sorted(gravities, reverse=True)
