@@ -339,7 +339,7 @@ class Node:
             wire.Found: publishing.found,
             wire.Keep: orbits.keep,
             wire.Kept: publishing.kept,
-            wire.HostEntry: lambda p, m: orbits.entered(m),
+            wire.HostEntry: lambda p, m: orbits.hosts.entered(m),
             wire.Call: convening.called,
             wire.Heard: calls.heard,
             wire.Holders: calls.holders,

@@ -9,13 +9,14 @@ A record is stored on disk by its keepers; its artifacts are fetched by keepers,
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import msgspec
 
 from falak.core.artifacts import HERE, Artifacts
 from falak.core.effects import Persist, SetRoutes, Subscribe
 from falak.core.events import Persisted
+from falak.core.hosts import PREFIX, Hosts
 from falak.core.membership import Membership
 from falak.core.model import UNREADABLE, Profile, Record, SignedRecord, clip, decode_record
 from falak.core.rendezvous import electors, keepers
@@ -33,13 +34,6 @@ class Held(msgspec.Struct):
     stored: bool = False
     since: float = 0.0
     storing: bool = False
-
-
-class HostOf(msgspec.Struct, frozen=True):
-    """A host's entry: the capsule that has it, by which generation."""
-
-    capsule: str
-    generation: int
 
 
 def default_host(name: str) -> str:
@@ -65,7 +59,7 @@ class Orbits:
         self._changed = changed
         self.watched = watched
         self.records: dict[str, Held] = {}
-        self.hosts: dict[str, HostOf] = {}
+        self.hosts = Hosts(turn, settings, self.get)
         self._keeping: dict[str, set[str]] = {}
         self._writing: dict[str, int] = {}
         self._recheck: deque[str] = deque()
@@ -77,7 +71,7 @@ class Orbits:
         settings = self._settings
         return {
             "records": (len(self.records), settings.records_max),
-            "hosts": (len(self.hosts), settings.hosts_max),
+            **self.hosts.sizes(),
             "records others wait for": (len(self._keeping), settings.records_max),
         }
 
@@ -137,6 +131,8 @@ class Orbits:
         self._announce_change(record, signed, known)
         self._routes_outdated = True
         self._see_to(record.name)
+        if known:
+            self._give_up_hosts(known.record, held)
         self._changed(record.name, record.generation, announced and known is None and record.generation == 1)
         return held
 
@@ -165,16 +161,20 @@ class Orbits:
         if not self._routes_outdated:
             return
         self._routes_outdated = False
-        routes = tuple(sorted(self._all_routes()))
+        routes = tuple(sorted((*place, name) for place, name in self._all_routes().items()))
         if routes != self._routes:
             self._routes = routes
             self._turn.do(SetRoutes(routes))
 
-    def _all_routes(self) -> Iterator[tuple[str, str, str]]:
-        for name, held in self.records.items():
-            yield (default_host(name), "/", name)
+    def _all_routes(self) -> dict[tuple[str, str], str]:
+        """Capsule by host and prefix. Of two that name the same (launched while the mesh was split) every node
+        takes the one published more often, then the first by name."""
+        routes: dict[tuple[str, str], str] = {}
+        for name, held in sorted(self.records.items(), key=lambda item: (-item[1].record.generation, item[0])):
+            routes[default_host(name), "/"] = name
             for route in held.record.routes:
-                yield (route.host, route.prefix, name)
+                routes.setdefault((route.host, route.prefix), name)
+        return routes
 
     # --- keeping -----------------------------------------------------------------------------------------
 
@@ -269,8 +269,8 @@ class Orbits:
         keeper = self._turn.me in chosen
         if keeper:
             self._store(held)
-            for route in held.record.routes:
-                self._enter(route.host, name, held.record.generation)
+            for host in dict.fromkeys(route.host for route in held.record.routes):
+                self._enter(host, held.signed)
         if self.fetches(held.record, self._turn.me, self.watched):
             sources = (held.signed.publisher, *chosen)
             if self.has_artifacts(name) or any(self._members.usable(s) for s in sources if s != self._turn.me):
@@ -306,34 +306,26 @@ class Orbits:
 
     # --- the directory of hosts and names ----------------------------------------------------------------
 
-    def _enter(self, host: str, capsule: str, generation: int) -> None:
-        for elector in self.electors_of(f"host/{host}"):
-            self._turn.send(elector, HostEntry(host, capsule, generation))
+    def _enter(self, host: str, signed: SignedRecord) -> None:
+        for elector in self.electors_of(f"{PREFIX}{host}"):
+            self._turn.send(elector, HostEntry(host, signed))
 
-    def entered(self, message: HostEntry) -> None:
-        """A keeper enters a host with us. The first capsule has it until it gives it up."""
-        known = self.hosts.get(message.host)
-        if known and known.capsule != message.capsule and self._still_has(known.capsule, message.host):
-            self._turn.count("host_taken")
-        elif known is None and len(self.hosts) >= self._settings.hosts_max:
-            self._turn.count("hosts_full")
-        else:
-            self.hosts[message.host] = HostOf(message.capsule, message.generation)
-
-    def _still_has(self, capsule: str, host: str) -> bool:
-        record = self.get(capsule)
-        return record is None or any(route.host == host for route in record.routes)
+    def _give_up_hosts(self, before: Record, held: Held) -> None:
+        """A keeper's part when a newer record does not name a host any more."""
+        if self._turn.me in self.keepers_of(before.name):
+            kept = {route.host for route in held.record.routes}
+            for host in dict.fromkeys(route.host for route in before.routes if route.host not in kept):
+                self._enter(host, held.signed)
 
     def lookup(self, peer: str, message: Lookup) -> None:
         """Someone asks what stands under a key here."""
-        if message.key.startswith("host/"):
-            entry = self.hosts.get(message.key[5:])
-            found = Found(message.key, message.token, entry.capsule if entry else "")
-        else:
-            held = self.records.get(message.key)
-            generation = held.record.generation if held else 0
-            name = held.record.name if held else ""
-            found = Found(message.key, message.token, name, generation, held.signed if held else None)
+        if message.key.startswith(PREFIX):
+            self.hosts.lookup(peer, message)
+            return
+        held = self.records.get(message.key)
+        generation = held.record.generation if held else 0
+        name = held.record.name if held else ""
+        found = Found(message.key, message.token, name, generation, held.signed if held else None)
         self._turn.send(peer, found)
 
     # --- first sync --------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from falak.core.artifacts import Artifacts
 from falak.core.effects import Published, Refuse, Retry, Sign
 from falak.core.events import Publish, Signed
+from falak.core.hosts import PREFIX
 from falak.core.membership import Membership
 from falak.core.model import Record, content_of, encode_record
 from falak.core.orbits import Held, Orbits, default_host
@@ -38,6 +39,7 @@ class _Launch(msgspec.Struct):
     keys: dict[int, str] = msgspec.field(default_factory=dict)
     asked: dict[int, tuple[str, ...]] = msgspec.field(default_factory=dict)
     heard: dict[int, set[str]] = msgspec.field(default_factory=dict)
+    taken: dict[int, dict[str, str]] = msgspec.field(default_factory=dict)
     asked_again: bool = False
     held: Held | None = None
     keepers: set[str] = msgspec.field(default_factory=set)
@@ -91,7 +93,7 @@ class Publishing:
             return
         self._artifacts.found(a.digest for a in record.artifacts)
         launch = self._launches[event.request] = _Launch(event.request, record)
-        for key in (record.name, *(f"host/{route.host}" for route in record.routes)):
+        for key in dict.fromkeys((record.name, *(f"{PREFIX}{route.host}" for route in record.routes))):
             self._ask(launch, key)
         self._turn.after(self._settings.inquiry_s / 2, "publish", "inquiry", str(event.request))
         self._turn.after(self._settings.publish_s, "publish", "deadline", str(event.request))
@@ -112,16 +114,21 @@ class Publishing:
         self._token += 1
         electors = self._orbits.electors_of(key)
         launch.asked[self._token], launch.heard[self._token] = electors, set()
-        launch.keys[self._token] = key
+        launch.keys[self._token], launch.taken[self._token] = key, {}
         for elector in electors:
-            self._turn.send(elector, Lookup(key, self._token))
+            self._turn.send(elector, self._lookup(launch, self._token))
+
+    @staticmethod
+    def _lookup(launch: _Launch, token: int) -> Lookup:
+        key = launch.keys[token]
+        return Lookup(key, token, launch.record.name if key.startswith(PREFIX) else "")
 
     def _ask_again(self, launch: _Launch) -> None:
         launch.asked_again = True
-        for token, key in launch.keys.items():
+        for token in launch.keys:
             for elector in launch.asked[token]:
                 if elector not in launch.heard[token]:
-                    self._turn.send(elector, Lookup(key, token))
+                    self._turn.send(elector, self._lookup(launch, token))
         self._turn.after(self._settings.inquiry_s / 2, "publish", "inquiry", str(launch.request))
 
     def found(self, peer: str, message: Found) -> None:
@@ -137,15 +144,36 @@ class Publishing:
                 return
 
     def _launch_found(self, launch: _Launch, peer: str, message: Found) -> None:
-        launch.heard[message.token].add(peer)
-        taken = message.capsule not in ("", launch.record.name)
-        if taken and message.key.startswith("host/"):
-            host = message.key[5:]
-            self._fail(launch, f"host {host} belongs to capsule {message.capsule}: choose another host")
+        token, asked = message.token, launch.asked[message.token]
+        if message.key.startswith(PREFIX) and message.capsule not in ("", launch.record.name):
+            launch.taken[token][peer] = message.capsule
+            if len(asked) - len(launch.taken[token]) < needed(len(asked)):
+                host = message.key.removeprefix(PREFIX)
+                self._fail(launch, f"host {host} belongs to capsule {message.capsule}: choose another host")
             return
+        launch.heard[token].add(peer)
         launch.generation = max(launch.generation, message.generation)
-        if all(len(launch.heard[t]) >= needed(len(asked)) for t, asked in launch.asked.items()):
+        if not self._unheard(launch):
             self._sign(launch)
+
+    @staticmethod
+    def _unheard(launch: _Launch) -> list[int]:
+        """Inquiries that too few electors answered, or answered for us."""
+        return [t for t, asked in launch.asked.items() if len(launch.heard[t]) < needed(len(asked))]
+
+    def _give_up_asking(self, launch: _Launch) -> None:
+        """A generation may be guessed from what is known here; a host has to be given."""
+        for token in self._unheard(launch):
+            if launch.keys[token].startswith(PREFIX):
+                said = launch.heard[token].union(launch.taken[token])
+                silent = [self._members.name_of(peer) for peer in launch.asked[token] if peer not in said]
+                host = launch.keys[token].removeprefix(PREFIX)
+                why = (
+                    f"too few of the nodes that know who has host {host} answered ({', '.join(silent)} did not)"
+                )
+                self._fail(launch, f"{why}; try again")
+                return
+        self._sign(launch)
 
     def _sign(self, launch: _Launch) -> None:
         if launch.signing:
@@ -241,7 +269,7 @@ class Publishing:
         if what == "inquiry" and not launch.asked_again:
             self._ask_again(launch)
         elif what == "inquiry":
-            self._sign(launch)
+            self._give_up_asking(launch)
         elif what == "again" and launch.held:
             self._hold(launch, launch.held)
         elif what == "deadline":
@@ -257,7 +285,7 @@ class Publishing:
 
     def wanted(self, key: str) -> None:
         """Requests are parked for a host without a route here: ask the directory."""
-        host = key.removeprefix("host/")
+        host = key.removeprefix(PREFIX)
         if any(search.key == key for search in self._searches.values()):
             return
         if self._unknown.get(key, 0.0) > self._turn.now:
@@ -295,6 +323,8 @@ class Publishing:
         if message.record is not None and self._orbits.get(search.name):
             self._close(message.token)
             self._turn.do(Retry(search.key))
+            host = search.key.removeprefix(PREFIX)
+            self._turn.do(Refuse(search.key, 404, f"{search.name} has no route for this path at {host}", 0))
         elif message.capsule and message.key == search.name and message.record is None:
             self._close(message.token)
             self._search(search.key, message.capsule)
@@ -328,7 +358,7 @@ class Publishing:
         self._refuse_unknown(search.key)
 
     def _refuse_unknown(self, key: str) -> None:
-        host = key.removeprefix("host/")
+        host = key.removeprefix(PREFIX)
         known = default_host("NAME")
         self._turn.do(Refuse(key, 404, f"no capsule answers at {host} (a capsule answers at {known})", 0))
 

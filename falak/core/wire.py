@@ -114,10 +114,12 @@ class Records(Value, frozen=True):
 
 
 class Lookup(Value, frozen=True):
-    """Asks an elector of ``key`` (a capsule's name, or ``host/HOST``) what stands there."""
+    """Asks an elector of ``key`` (a capsule's name, or ``host/HOST``) what stands there; a host that nobody has
+    is reserved for the capsule that ``wants`` it."""
 
     key: Word
     token: Count
+    wants: Word = ""
 
 
 class Found(Value, frozen=True):
@@ -145,11 +147,10 @@ class Kept(Value, frozen=True):
 
 
 class HostEntry(Value, frozen=True):
-    """Enters a host's capsule with an elector of ``host/HOST``."""
+    """Enters a host with an elector of ``host/HOST`` for the capsule whose record names it, or gives it up."""
 
     host: Word
-    capsule: Word
-    generation: Count
+    record: SignedRecord
 
 
 # --- directory and elections ----------------------------------------------------------------------------
@@ -381,7 +382,7 @@ def decode(data: bytes, limit_bytes: int = MESSAGE_MAX_BYTES) -> Message:
 def records_in(message: Message) -> tuple[SignedRecord, ...]:
     """The signed records a message carries: whoever hands it to the core has verified them first."""
     match message:
-        case Announce(record) | Keep(record):
+        case Announce(record) | Keep(record) | HostEntry(record=record):
             return (record,)
         case Records(records):
             return records

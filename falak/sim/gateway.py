@@ -33,6 +33,7 @@ class Request:
     ended_at: float = 0.0
     tries: int = 0
     capsule: str = ""
+    path: str = "/"
 
 
 class Gateway:
@@ -59,10 +60,16 @@ class Gateway:
 
     def take(self, request: Request) -> None:
         """A client's request arrives."""
-        request.capsule = next((c for h, _, c in self.routes if h == request.host), "")
+        request.capsule = self._route(request)
         world = self._host.world
         world.after(PARK_S, lambda: self._expire(request))
         self._go_on(request)
+
+    def _route(self, request: Request) -> str:
+        """The capsule of the longest prefix of whole segments."""
+        path = request.path.rstrip("/") + "/"
+        fits = [(p, c) for h, p, c in self.routes if h == request.host and path.startswith(p.rstrip("/") + "/")]
+        return max(fits, key=lambda fit: len(fit[0]), default=("", ""))[1]
 
     def _go_on(self, request: Request) -> None:
         endpoints = self.endpoints.get(request.capsule, []) if request.capsule else []
@@ -132,9 +139,13 @@ class Gateway:
                     for request in self.parked.pop(capsule, []):
                         self._go_on(request)
             case ef.Retry(key):
-                for request in self.parked.pop(key, []):
-                    request.capsule = next((c for h, _, c in self.routes if h == request.host), "")
-                    self._go_on(request)
+                waiting = self.parked.pop(key, [])
+                for request in waiting:
+                    request.capsule = self._route(request)
+                self.parked[key] = [request for request in waiting if not request.capsule]
+                for request in waiting:
+                    if request.capsule:
+                        self._go_on(request)
             case ef.Refuse(key, status, reason):
                 for request in self.parked.pop(key, []):
                     self._end(request, status, reason)

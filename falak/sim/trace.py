@@ -211,7 +211,7 @@ _MESSAGES: Final[dict[type, Callable[[_Words, Any], str]]] = {
     wire.Found: lambda w, m: f"{m.key}: " + (f"{m.capsule}@{m.generation}" if m.capsule else "nothing"),
     wire.Keep: lambda w, m: _record(m.record),
     wire.Kept: lambda w, m: f"{m.name}{_reason(m.why)}",
-    wire.HostEntry: lambda w, m: f"{m.host} to {m.capsule}@{m.generation}",
+    wire.HostEntry: lambda w, m: f"{m.host} for {_record(m.record)}",
     wire.Call: lambda w, m: m.capsule,
     wire.Heard: lambda w, m: m.capsule,
     wire.Holders: lambda w, m: f"{m.capsule}: {w.claims(m.claims)}",

@@ -147,9 +147,9 @@ class World:
         """Whether a launch has ended, well or badly."""
         return self.publications[request].why != UNDER_WAY
 
-    def request(self, at: str, host: str) -> Request:
+    def request(self, at: str, host: str, path: str = "/") -> Request:
         """A client asks a node."""
-        request = Request(len(self.requests) + 1, at, host, self.now, self.hosts[at].runs)
+        request = Request(len(self.requests) + 1, at, host, self.now, self.hosts[at].runs, path=path)
         self.requests.append(request)
         self.hosts[at].gateway.take(request)
         return request

@@ -56,7 +56,11 @@ def lookups(one: Stranger, rng: random.Random) -> bytes:
 
 
 def hosts(one: Stranger, rng: random.Random) -> bytes:
-    return wire.encode(wire.HostEntry(f"{rng.getrandbits(32)}.example", CAPSULE, 1))
+    return wire.encode(
+        wire.HostEntry(
+            f"{rng.getrandbits(32)}.example", SignedRecord(rng.randbytes(200), one.id, rng.randbytes(64))
+        )
+    )
 
 
 def bad_records(one: Stranger, rng: random.Random) -> bytes:

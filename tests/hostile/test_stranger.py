@@ -12,13 +12,14 @@ import pytest
 
 from falak import _native as native
 from falak.core import wire
-from falak.core.model import Capacity, Claim, Vote
+from falak.core.model import Capacity, Claim, Record, Route, SignedRecord, Vote, encode_record
 from falak.core.settings import EPOCH_JUMP_MAX
 from tests.asking import at_all, copies, get, known, launch, states
 from tests.hostile.conftest import MakeStranger
 from tests.hostile.stranger import CAPSULE, HEARTBEATS, Stranger, counted, counts, speaks
 from tests.hostile.test_bytes import ODD, RECORDS
 from tests.hostile.test_slow_and_large import rss_bytes
+from tests.http1 import get as get_host
 from tests.nodes import Running, until
 
 pytestmark = pytest.mark.xdist_group("stranger")
@@ -256,9 +257,13 @@ def test_a_member_that_claims_and_does_not_answer_harms_its_claim_only(stranger,
 
 
 def test_a_host_of_another_capsule_is_not_taken(stranger: MakeStranger, three: list[Running]) -> None:
+    launch(three[0], "shop", route=[{"host": "shop.example"}])
     one = stranger()
     one.join()
-    one.say(wire.HostEntry(f"{CAPSULE}.localhost", "thief", 99))
-    one.settled()
+    thief = encode_record(Record("thief", 99, "1", "default", routes=(Route("shop.example"),)))
+    signed = SignedRecord(thief, one.id, native.sign(one.seed, thief))
+    counts(one.target, "host_taken", lambda: one.say(wire.HostEntry("shop.example", signed)))
     for node in three:
-        assert get(node, CAPSULE).text.startswith("hello from a capsule")
+        assert get_host(node.ready["http"], "shop.example", "/", 15.0).text.startswith("hello from a capsule")
+    forged = SignedRecord(thief, three[1].ready["id"], native.sign(one.seed, thief))
+    counts(one.target, "record_signature", lambda: one.say(wire.HostEntry("other.example", forged)))

@@ -166,6 +166,18 @@ def test_an_unknown_host_is_404_with_help(five: list[Running]) -> None:
             assert host in answer.text and "NAME.localhost" in answer.text
 
 
+def test_a_path_without_a_route_is_404_at_once(five: list[Running]) -> None:
+    launch(five[0], "api", route=[{"host": "api.example", "prefix": "/v1"}])
+    for node in five:
+        wrong = get_host(node.ready["http"], "api.example", "/other", 5.0)
+        assert wrong.status == 404 and "api has no route for this path at api.example" in wrong.text
+    assert get_host(five[4].ready["http"], "api.example", "/v1/x", 15.0).status == 200
+    launch(five[1], "api")
+    until(lambda: get_host(five[3].ready["http"], "api.example", "/v1/x", 5.0).status == 404, "it was given up")
+    launch(five[2], "heir", route=[{"host": "api.example"}])
+    assert get_host(five[0].ready["http"], "api.example", "/v1/x", 15.0).status == 200
+
+
 @pytest.mark.parametrize(
     ("name", "fields", "why"),
     [

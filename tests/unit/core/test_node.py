@@ -35,7 +35,7 @@ ANY = [
     wire.Hello(profile("n2")), wire.HelloRefused("no"), wire.Welcome(()), wire.Introduced(profile("n3")),
     wire.Heartbeat(profile("n2"), 1), wire.Goodbye(1, 1), wire.Ping(1), wire.Pong(1),
     wire.Announce(signed(record("a"))), wire.Records(()), wire.Lookup("a", 1), wire.Found("a", 1),
-    wire.Keep(signed(record("a"))), wire.Kept("a", b"x"), wire.HostEntry("h", "a", 1),
+    wire.Keep(signed(record("a"))), wire.Kept("a", b"x"), wire.HostEntry("h", signed(record("a"))),
     wire.Call("a", "x", Capacity()), wire.Heard("a", "x"), wire.Holders("a", "x", ()), wire.Unknown("a", "x"),
     wire.Refused("a", "x", "no", 1), wire.Look("a", 0), wire.Saw("a", 0, Vote()),
     wire.Summon("a", 1, 0, 1, 0, 1, ("n1-id",), "n2-id", False, "x"),

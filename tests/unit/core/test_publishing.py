@@ -138,10 +138,24 @@ def test_a_host_of_another_capsule_is_refused_naming_it() -> None:
     rig.tell(ev.Publish(1, record("hello", 0, routes=(Route("shop.example"),))))
     asked = [m for m in rig.sent(wire.Lookup, "n2") if m.key == "host/shop.example"]
     rig.hear("n2", wire.Found("host/shop.example", asked[0].token, "shop"))
+    assert not published(rig), "two of three may still give it"
+    rig.hear("n3", wire.Found("host/shop.example", asked[0].token, "shop"))
     (result,) = published(rig)
     assert result.why == "host shop.example belongs to capsule shop: choose another host"
-    rig.hear("n3", wire.Found("host/shop.example", asked[0].token, "shop"))
+    rig.hear("n1", wire.Found("host/shop.example", asked[0].token, "shop"))
     assert not published(rig)
+
+
+def test_a_host_that_too_few_electors_gave_is_not_taken_for_granted() -> None:
+    rig = rig_of(2)
+    rig.tell(ev.Publish(1, record("hello", 0, routes=(Route("shop.example"),))))
+    for message in rig.sent(wire.Lookup, "n2"):
+        if message.key == "hello":
+            rig.hear("n2", wire.Found(message.key, message.token))
+    rig.wait(Settings().inquiry_s + 0.1)
+    (result,) = published(rig)
+    assert "have host shop.example" in result.why or "has host shop.example" in result.why
+    assert "n2, n3 did not" in result.why and not rig.did(ef.Sign)
 
 
 def test_ones_own_host_is_no_obstacle() -> None:
