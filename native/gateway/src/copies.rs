@@ -1,6 +1,7 @@
 //! Local copies: loaded in the background, found by their number. Owns the loading thread and the bound
 //! of its queue; never decides what is loaded.
 
+use crate::capsule::Load;
 use crate::event::{Event, Sink};
 use falak_wasm::{Guest, Host, Order};
 use parking_lot::Mutex;
@@ -20,8 +21,15 @@ pub enum Refused {
     Closed,
 }
 
-/// One copy; `None` while it is being loaded.
-type Copies = Arc<Mutex<HashMap<u64, Option<Arc<Guest>>>>>;
+/// A loaded copy, and the count of its requests.
+#[derive(Clone)]
+pub struct Copy {
+    pub guest: Arc<Guest>,
+    pub load: Arc<Load>,
+}
+
+/// By number; `None` while it is being loaded.
+type Copies = Arc<Mutex<HashMap<u64, Option<Copy>>>>;
 
 /// See the module.
 pub struct Loader {
@@ -67,8 +75,17 @@ impl Loader {
     }
 
     /// A loaded copy.
-    pub fn find(&self, instance: u64) -> Option<Arc<Guest>> {
+    pub fn find(&self, instance: u64) -> Option<Copy> {
         self.copies.lock().get(&instance).cloned().flatten()
+    }
+
+    /// What every loaded copy has and had to do: its number and `Load::look`.
+    pub fn looks(&self) -> Vec<(u64, (u64, u64, u64))> {
+        let copies = self.copies.lock();
+        let loaded = copies
+            .iter()
+            .filter_map(|(number, copy)| Some((*number, copy.as_ref()?.load.look())));
+        loaded.collect()
     }
 
     /// Take no more orders, and forget all copies.
@@ -83,7 +100,10 @@ fn run(host: &Arc<Host>, sink: &dyn Sink, copies: &Copies, orders: &Receiver<(u6
         let start = Instant::now();
         let result = host.load(order).and_then(|guest| {
             match copies.lock().get_mut(&instance) {
-                Some(place) => *place = Some(guest),
+                Some(place) => {
+                    let load = Arc::default();
+                    *place = Some(Copy { guest, load });
+                }
                 None => return Err("it was unloaded while it was being loaded".into()),
             }
             Ok(())

@@ -25,6 +25,8 @@ pub enum Event {
         peer: String,
         why: String,
     },
+    /// Every endpoint of the capsule has as many requests as it should have.
+    Crowded { capsule: String },
     /// A load ended.
     Loaded {
         instance: u64,

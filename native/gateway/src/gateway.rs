@@ -2,7 +2,7 @@
 //! but for the socket of `start` and the requests in flight of `close`.
 
 use crate::capsule::Target;
-use crate::copies::{Loader, Refused};
+use crate::copies::{Copy, Loader, Refused};
 use crate::core::{Core, HOST_KEY};
 use crate::event::Sink;
 use crate::park::Refusal;
@@ -102,11 +102,21 @@ impl Gateway {
     }
 
     /// Replace a capsule's endpoints; `Err` names an instance that is not loaded, and changes nothing.
-    pub fn set_endpoints(&self, name: &str, places: Vec<(Place, u64)>) -> Result<(), u64> {
+    /// `concurrency`: requests that each should have at once (0: no matter).
+    pub fn set_endpoints(
+        &self,
+        name: &str,
+        places: Vec<(Place, u64)>,
+        concurrency: u64,
+    ) -> Result<(), u64> {
         let target = |place| match place {
             Place::Node { peer } => Ok(Target::Node { peer: peer.into() }),
             Place::Local { instance } => match self.loader.find(instance) {
-                Some(guest) => Ok(Target::Local { instance, guest }),
+                Some(Copy { guest, load }) => Ok(Target::Local {
+                    instance,
+                    guest,
+                    load,
+                }),
                 None => Err(instance),
             },
         };
@@ -115,7 +125,7 @@ impl Gateway {
             .map(|(place, cost)| Ok((target(place)?, cost)));
         let targets = targets.collect::<Result<Vec<_>, u64>>()?;
         let none = targets.is_empty();
-        self.core.capsule(name).set(targets);
+        self.core.capsule(name).set(targets, concurrency);
         if none {
             self.core.lot.ask_again(name);
         } else {
@@ -148,6 +158,11 @@ impl Gateway {
     /// Forget a copy.
     pub fn unload(&self, instance: u64) {
         self.loader.unload(instance);
+    }
+
+    /// By number of a loaded copy: its requests under way, taken, and most at once since the last look.
+    pub fn copies(&self) -> Vec<(u64, (u64, u64, u64))> {
+        self.loader.looks()
     }
 
     /// Kept lines of a capsule's guests with a number above `after`.

@@ -27,8 +27,11 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Nodes that are tried for one request.
-const TRIES_MAX: usize = 3;
+/// Nodes that are tried for one request without a pause.
+const TRIES_AT_ONCE: u32 = 3;
+/// The pause before a further try, times their number: Python may name an endpoint again that failed
+/// just now, before it has heard of that.
+const TRY_AGAIN: Duration = Duration::from_millis(5);
 
 /// The client left while its request was parked; nobody reads an answer.
 #[derive(Debug)]
@@ -166,7 +169,8 @@ impl Exchange {
         parts: http::request::Parts,
         mut content: Content,
     ) -> Result<Answer, Gone> {
-        let mut tries = 0;
+        let mut tries = 0_u32;
+        let ends = self.arrived + self.core.settings.park;
         loop {
             let Some(capsule) = self.capsule.clone() else {
                 match self.park_for_route(parts.uri.path()).await? {
@@ -180,6 +184,9 @@ impl Exchange {
                     Step::Continue(()) => continue,
                 }
             };
+            if capsule.is_crowded(false) {
+                self.core.sink.tell(crowded(&capsule));
+            }
             let step = match lease.target().clone() {
                 Target::Local { guest, .. } => {
                     let idle = self.core.settings.body_idle;
@@ -192,13 +199,16 @@ impl Exchange {
                 }
                 Target::Node { peer } => {
                     tries += 1;
-                    let last = tries >= TRIES_MAX;
+                    let last = Instant::now() >= ends;
                     self.forward(&capsule, lease, &peer, &parts, &mut content, last)
                         .await
                 }
             };
             if let Step::Break(answer) = step {
                 return Ok(answer);
+            }
+            if tries >= TRIES_AT_ONCE {
+                tokio::time::sleep(TRY_AGAIN * tries).await;
             }
         }
     }
@@ -373,6 +383,11 @@ fn uri(host: &Host, asked: &Uri) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
+fn crowded(capsule: &Capsule) -> Event {
+    let capsule = capsule.name().to_string();
+    Event::Crowded { capsule }
+}
+
 fn unreachable(capsule: &Capsule, peer: &str, why: String) -> Event {
     Event::Unreachable {
         capsule: capsule.name().to_string(),
@@ -435,6 +450,9 @@ pub async fn forwarded(core: Arc<Core>, mut request: Request<Incoming>) -> Respo
     let Target::Local { guest, .. } = lease.target().clone() else {
         return answer::not_here();
     };
+    if capsule.is_crowded(true) {
+        core.sink.tell(crowded(&capsule));
+    }
     capsule.stats.request(arrived);
     hygiene::strip(request.headers_mut());
     let idle = core.settings.body_idle;

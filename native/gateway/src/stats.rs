@@ -81,6 +81,11 @@ impl Stats {
         }
     }
 
+    /// Microseconds since the first route or endpoint, never 0.
+    pub fn now_us(&self) -> u64 {
+        micros(self.started.elapsed()).max(1)
+    }
+
     /// A request came in.
     pub fn request(&self, arrived: Instant) {
         count(&self.requests);

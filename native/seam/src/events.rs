@@ -32,6 +32,7 @@ const FIRST_BYTE: u8 = 16;
 const NOT_HERE: u8 = 17;
 const UNREACHABLE: u8 = 18;
 const LOADED: u8 = 19;
+const CROWDED: u8 = 20;
 const FATAL: u8 = 99;
 
 /// Peer ids kept as Python strings; at the bound all are forgotten and made again.
@@ -134,6 +135,7 @@ fn row<'py>(py: Python<'py>, names: &mut Names, event: Event) -> Row<'py> {
             result,
             load_us,
         } => loaded(py, instance, result, load_us),
+        Event::Crowded { capsule } => (CROWDED, capsule).into_pyobject(py),
         Event::Fatal { why } => (FATAL, why).into_pyobject(py),
     }
 }
@@ -232,6 +234,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         ("NOT_HERE", NOT_HERE),
         ("UNREACHABLE", UNREACHABLE),
         ("LOADED", LOADED),
+        ("CROWDED", CROWDED),
         ("FATAL", FATAL),
     ] {
         module.add(name, kind)?;

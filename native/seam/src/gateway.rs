@@ -96,6 +96,7 @@ impl Sink for Queue {
             GatewayEvent::Unreachable { capsule, peer, why } => {
                 Event::Unreachable { capsule, peer, why }
             }
+            GatewayEvent::Crowded { capsule } => Event::Crowded { capsule },
             GatewayEvent::Loaded {
                 instance,
                 result,
@@ -189,15 +190,23 @@ impl Gateway {
         Ok(())
     }
 
-    fn set_endpoints(&self, capsule: &str, endpoints: Vec<(String, String, u64)>) -> PyResult<()> {
+    #[pyo3(signature = (capsule, endpoints, concurrency=0))]
+    fn set_endpoints(
+        &self,
+        capsule: &str,
+        endpoints: Vec<(String, String, u64)>,
+        concurrency: u64,
+    ) -> PyResult<()> {
         let gateway = self.open()?;
         let places = endpoints
             .into_iter()
             .map(|(kind, id, cost)| Ok((place(&kind, id)?, cost)));
         let places = places.collect::<PyResult<Vec<_>>>()?;
-        gateway.set_endpoints(capsule, places).map_err(|instance| {
-            PyValueError::new_err(format!("instance {instance} of {capsule} is not loaded"))
-        })
+        gateway
+            .set_endpoints(capsule, places, concurrency)
+            .map_err(|instance| {
+                PyValueError::new_err(format!("instance {instance} of {capsule} is not loaded"))
+            })
     }
 
     fn retry(&self, key: &str) -> PyResult<()> {
@@ -273,6 +282,10 @@ impl Gateway {
     fn unload(&self, instance: u64) -> PyResult<()> {
         self.open()?.unload(instance);
         Ok(())
+    }
+
+    fn copies(&self) -> HashMap<u64, (u64, u64, u64)> {
+        self.inner.copies().into_iter().collect()
     }
 
     fn logs(&self, capsule: &str, after: u64) -> Vec<(u64, f64, &'static str, String)> {

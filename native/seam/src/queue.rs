@@ -47,6 +47,9 @@ pub enum Event {
         peer: String,
         why: String,
     },
+    Crowded {
+        capsule: String,
+    },
     Loaded {
         instance: u64,
         result: Result<(), String>,
