@@ -38,6 +38,9 @@ kind                  the rest of the tuple
 ``NOT_HERE``          (capsule, peer)                       the peer said that it has no copy
 ``UNREACHABLE``       (capsule, peer, why)                  a request could not be handed to the peer
 ``LOADED``            (instance, ok: bool, load_us, why)    ``load`` ended
+``CROWDED``           (capsule)                             all its endpoints have ``concurrency`` requests, or all
+                                                            copies here where another node sent one; at most once
+                                                            in 200 ms
 ``FATAL``             (why)                                 native code panicked: end the process
 ====================  =====================================================================================
 
@@ -70,6 +73,7 @@ FIRST_BYTE: Final = 16
 NOT_HERE: Final = 17
 UNREACHABLE: Final = 18
 LOADED: Final = 19
+CROWDED: Final = 20
 FATAL: Final = 99
 
 VERSION: Final[str]
@@ -195,10 +199,15 @@ class Gateway:
         longest prefix wins, and a prefix matches whole path segments. A request that no route matches is
         parked under the key ``host/HOST``; a capsule's requests under its name."""
 
-    def set_endpoints(self, capsule: str, endpoints: Sequence[tuple[str, str, int]]) -> None:
+    def set_endpoints(
+        self, capsule: str, endpoints: Sequence[tuple[str, str, int]], concurrency: int = 0
+    ) -> None:
         """Replace a capsule's endpoints: ``("local", str(instance), cost)`` or ``("node", peer, cost)``.
         Of two drawn at random the one with the smaller ``cost + requests in flight`` is taken.
-        Non-empty: parked requests go on. Empty: the next request is parked and told of by ``WANTED``."""
+        Non-empty: parked requests go on. Empty: the next request is parked and told of by ``WANTED``.
+        A request that an endpoint could not be given (nothing of it was sent, or it is idempotent and nothing
+        was answered) goes to another one, or is parked again, until ``park_ms`` after it came.
+        ``concurrency``: requests that each should have at once, for ``CROWDED``; 0: as many as come."""
 
     def retry(self, key: str) -> None:
         """Match the parked requests of ``host/HOST`` against the routes again."""
@@ -224,6 +233,10 @@ class Gateway:
 
     def unload(self, instance: int) -> None:
         """Forget a copy. Requests in flight end by themselves."""
+
+    def copies(self) -> dict[int, tuple[int, int, int]]:
+        """By number of a loaded copy: requests under way, requests since it was loaded, and the most that were
+        under way at once since the last call of this."""
 
     def logs(self, capsule: str, after: int) -> list[tuple[int, float, str, str]]:
         """Kept lines ``(number, wall_time_s, "stdout" | "stderr", text)`` with a number above ``after``."""

@@ -35,6 +35,20 @@ LIST_MAX: Final = 16
 """Orbits, tags and tickets of one node, each: they go into every heartbeat, which is at most 1 KiB."""
 SETTING_MAX: Final = 1e12
 """No time, size or count of a node is larger."""
+TIME_MIN_S: Final = 0.001
+"""No time is shorter: timers are not finer."""
+LEAST: Final = {"heartbeat_s": 0.1, "start_s": 0.1}
+"""A node that does this more often, or gives this less, does nothing else."""
+SHARES: Final = frozenset({"hedge_budget", "scale_in_share"})
+"""Settings that are at most 1."""
+BELOW: Final = {
+    "convene_deadline_s": ("call_deadline_s", "the caller is to hear the convener's reason"),
+    "claim_unready_s": ("vote_hold_s", "votes protect a copy until it is told of"),
+    "redial_first_s": ("redial_max_s", "the first wait is doubled up to the longest"),
+    "suspect_least_s": ("suspect_s", "more reports make it shorter"),
+    "silent_least_s": ("silent_s", "more reports make it shorter"),
+}
+"""Settings that must be below another one, and why."""
 MAY_BE_ZERO: Final = frozenset({"hedge_budget", "hedge_burst", "vote_silence_s", "look_floor_s"})
 """Settings that zero switches off; every other one has to be above 0."""
 
@@ -97,6 +111,8 @@ def up_options(
         source.table.finish(_ELSEWHERE)
     _tell([WrittenWrong(source.where, source.table.problems) for source in sources if source.table.problems])
     _check_socket(data)
+    known = Settings(**settings)  # type: ignore[arg-type]  # each was read by its field's type
+    _check_relations(known)
     return UpOptions(
         name=found.get("name") or host_label(),
         data=data,
@@ -106,8 +122,8 @@ def up_options(
         zone=found.get("zone", ""),
         tags=found.get("tag", ()),
         join=found.get("join", ()),
-        ready_file=flags["ready_file"].expanduser().absolute() if flags.get("ready_file") else None,
-        settings=Settings(**settings),  # type: ignore[arg-type]  # each was read by its field's type
+        ready_file=_ready_file(flags.get("ready_file")),
+        settings=known,
     )
 
 
@@ -173,7 +189,35 @@ def _setting(key: str, usual: float, value: Any) -> float | None:
         raise ValueError("is out of range", f"at most {SETTING_MAX:g}")
     if number < 0 or (number == 0 and key not in MAY_BE_ZERO):
         raise ValueError(f"must be above 0, not {number:g}", f"usual: {usual:g}")
+    least = LEAST.get(key, TIME_MIN_S if key.endswith("_s") and number else 0)
+    if number < least:
+        raise ValueError(f"must be at least {least:g}, not {number:g}", f"usual: {usual:g}")
+    if key in SHARES and number > 1:
+        raise ValueError(f"is a share: at most 1, not {number:g}", f"usual: {usual:g}")
     return number if isinstance(usual, int) else float(number)
+
+
+def _check_relations(settings: Settings) -> None:
+    wrong = [
+        f"settings.{key} ({getattr(settings, key):g}) must be below settings.{other} "
+        f"({getattr(settings, other):g}): {why}"
+        for key, (other, why) in BELOW.items()
+        if getattr(settings, key) >= getattr(settings, other)
+    ]
+    if wrong:
+        raise OperatorError("\n".join(wrong), "write both in [settings] of one file", USAGE)
+
+
+def _ready_file(written: Path | None) -> Path | None:
+    """The path, in a folder that is there: better known now than when the node stands."""
+    if written is None:
+        return None
+    path = written.expanduser().absolute()
+    if not path.parent.is_dir():
+        raise OperatorError(
+            f"--ready-file {written}: there is no folder {path.parent}", "make it, or choose another", USAGE
+        )
+    return path
 
 
 def _tell(wrong: list[WrittenWrong]) -> None:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from falak.core.model import Artifact, Limits, Record, Resources, Route, Wishes
+from falak.core.model import SLOTS_MAX, Artifact, Limits, Record, Resources, Route, Scale, Wishes
+from falak.core.settings import TTL_MAX_S, TTL_MIN_S
 from falak.errors import OperatorError
 from falak.tables import (
     Problem,
@@ -45,6 +47,12 @@ RESOURCE_CPU_MAX: Final = 1024
 """Cores that a copy may declare to need."""
 RESOURCE_MEMORY_MAX_BYTES: Final = 1024**4
 """Memory that a copy may declare to need."""
+IDLE_MIN_S: Final = 1
+"""What copies do is looked at once a second."""
+IDLE_MAX_S: Final = 24 * 3600
+IDLE_NEVER: Final = "never"
+CONCURRENCY_MAX: Final = 100_000
+"""Requests at once that a copy may be said to take."""
 PREFIX_MAX_CHARS: Final = 256
 VERSION_MAX_CHARS: Final = 64
 HOST_MAX_CHARS: Final = 253
@@ -63,6 +71,9 @@ _ELSEWHERE = {
     "host": "write it in [[route]]",
     "hosts": "write a [[route]] for each host",
     "routes": "write a [[route]] for each",
+    "min": "write it in [scale]",
+    "max": "write it in [scale]",
+    "concurrency": "write it in [scale]",
     "prefer": "write it in [gravity]",
     "require": "write it in [gravity]",
 }
@@ -83,6 +94,11 @@ class Capsule(msgspec.Struct, frozen=True, kw_only=True):
     resources: Resources = Resources()
     wishes: Wishes = Wishes()
     outgoing: tuple[str, ...] = ()
+    idle_s: int = 60
+    scale: Scale = Scale()
+    ttl_s: int = 300
+    keep: bool = True
+    not_after_s: int = 0
 
     def to_record(self, artifact: Artifact) -> Record:
         """The record that orbits, its generation (0 here) still to be given by the core."""
@@ -99,6 +115,11 @@ class Capsule(msgspec.Struct, frozen=True, kw_only=True):
             wishes=self.wishes,
             env=self.env,
             outgoing=self.outgoing,
+            ttl_s=self.ttl_s,
+            keep=self.keep,
+            not_after_s=self.not_after_s,
+            idle_s=self.idle_s,
+            scale=self.scale,
         )
 
     def to_fields(self) -> dict[str, Any]:
@@ -107,7 +128,7 @@ class Capsule(msgspec.Struct, frozen=True, kw_only=True):
         gravity: dict[str, Any] = {"prefer": list(wishes.prefer), "require": list(wishes.require)}
         gravity |= {"spread": wishes.spread}
         gravity |= {key: name for key, name in (("near", wishes.near), ("away", wishes.away)) if name}
-        limits, resources = self.limits, self.resources
+        limits, resources, scale = self.limits, self.resources, self.scale
         return {
             "name": self.name,
             **({"version": self.version} if self.version else {}),
@@ -123,6 +144,15 @@ class Capsule(msgspec.Struct, frozen=True, kw_only=True):
             "resources": {"cpu": resources.cpu_millis / 1000, "memory": resources.memory_bytes},
             "gravity": gravity,
             "outgoing": list(self.outgoing),
+            "ttl": f"{self.ttl_s}s",
+            "keep": self.keep,
+            **({"not_after": _moment(self.not_after_s)} if self.not_after_s else {}),
+            "idle": f"{self.idle_s}s" if self.idle_s else IDLE_NEVER,
+            "scale": {
+                "min": scale.min,
+                "max": scale.max,
+                **({"concurrency": scale.concurrency} if scale.concurrency else {}),
+            },
         }
 
 
@@ -174,6 +204,11 @@ def _capsule(table: Table) -> Capsule | None:
         resources=_resources(table.table("resources")),
         wishes=_wishes(table.table("gravity"), name),
         outgoing=_distinct(table, "outgoing", table.each("outgoing", _host_and_port)),
+        ttl_s=table.get("ttl", 300, lambda value: _seconds(value, TTL_MIN_S, TTL_MAX_S)),
+        keep=table.get("keep", True, a_boolean),
+        not_after_s=table.get("not_after", 0, _not_after_s),
+        idle_s=table.get("idle", 60, _idle_s),
+        scale=_scale(table.table("scale")),
     )
     table.finish(_ELSEWHERE)
     return capsule if name else None
@@ -184,7 +219,9 @@ def _component(table: Table, folder: Path) -> Path:
         table.problems.append(Problem(table.line(), "component is missing", 'write component = "NAME.wasm"'))
     written = table.get("component", "", a_text)
     path = folder / written
-    if written and not os.path.isfile(path):
+    if os.path.isabs(written) or ".." in Path(written).parts:
+        table.wrong("component", f"{written!r} is not in {folder}", "copy it there")
+    elif written and not os.path.isfile(path):
         near = likely(path.name, [file.name for file in sorted(path.parent.glob("*.wasm"))])
         table.wrong("component", f"{written!r} is no file in {folder}", near or "build it first")
     return path
@@ -347,6 +384,67 @@ def _time_ms(value: Any) -> int:
     if not 1 <= time_ms <= LIMIT_TIME_MAX_MS:
         raise ValueError(f"{value!r} is out of range", "from 1ms to 1h")
     return int(time_ms)
+
+
+def _idle_s(value: Any) -> int:
+    """Seconds; 0 for ``"never"``. Copies are looked at once a second."""
+    return 0 if value == IDLE_NEVER else _seconds(value, IDLE_MIN_S, IDLE_MAX_S, f', or "{IDLE_NEVER}"')
+
+
+def _seconds(value: Any, least: int, most: int, or_else: str = "") -> int:
+    """Whole seconds from ``"60s"``, ``"5min"``."""
+    hint = f"from {least}s to {most // 3600}h{or_else}"
+    found = _TIME.fullmatch(value.strip()) if isinstance(value, str) else None
+    if not found:
+        raise ValueError(f"must be a time, not {value!r}", f'write it like "60s" or "5min"{or_else}')
+    time_ms = float(found[1]) * _TIMES_MS[found[2]]
+    if not least * 1000 <= time_ms <= most * 1000 or time_ms % 1000:
+        why = "is no whole number of seconds" if time_ms % 1000 else "is out of range"
+        raise ValueError(f"{value!r} {why}", hint)
+    return int(time_ms // 1000)
+
+
+def _moment(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def _not_after_s(value: Any) -> int:
+    """Seconds since 1970, rounded down, from TOML's date and time or the same as text."""
+    hint = "a date and a time with its offset: 2030-01-31T18:00:00Z"
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError(f"{value!r} is no moment", hint) from None
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        raise ValueError(f"must be a moment, not {value}", hint)
+    seconds = int(moment.timestamp())
+    if seconds <= 0:
+        raise ValueError(f"{value} is before 1970", hint)
+    return seconds
+
+
+def _scale(table: Table) -> Scale:
+    """How many copies. Without ``max`` it is ``min``, at least 1."""
+    least = table.get("min", 0, lambda value: _whole(value, 0, SLOTS_MAX))
+    most = table.get("max", max(1, least), lambda value: _whole(value, 1, SLOTS_MAX))
+    concurrency = table.get("concurrency", 0, lambda value: _whole(value, 1, CONCURRENCY_MAX))
+    if least > most:
+        table.wrong("min", f"is {least}, and max is {most}", "raise max, or lower min")
+    elif most > max(1, least) and not concurrency and not table.problems:
+        what = f"is {most}, but nothing would ask for more than {max(1, least)}"
+        table.wrong("max", what, "write concurrency: requests that a copy takes at once")
+    elif concurrency and most == max(1, least):
+        table.wrong("concurrency", f"has no effect: max is {most}", "raise max, or leave it out")
+    table.finish()
+    return Scale(least, most, concurrency)
+
+
+def _whole(value: Any, least: int, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"must be a whole number, not {kind_of(value)}", f"from {least} to {most}")
+    if not least <= value <= most:
+        raise ValueError(f"{value} is out of range", f"from {least} to {most}")
+    return value
 
 
 def _cpu_millis(value: Any) -> int:

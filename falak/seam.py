@@ -19,7 +19,7 @@ import msgspec
 from falak import _native as native
 from falak.core import events as ev
 from falak.core import wire
-from falak.core.model import UNREADABLE, Profile, Record, Route, SignedRecord, decode_record
+from falak.core.model import SLOTS_MAX, UNREADABLE, Profile, Record, Route, SignedRecord, decode_record
 from falak.core.settings import GOSSIP_MAX_BYTES, MESSAGE_MAX_BYTES, NAME_MAX_CHARS, Settings
 
 Mesh = native.Mesh
@@ -234,7 +234,7 @@ _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NUMBER_MAX: Final = 2**53
 """No size or time in a record is above this (what JSON carries exactly)."""
-_BY_HEARTBEAT_TOPIC: Final = (wire.Heartbeat, wire.Goodbye)
+_BY_HEARTBEAT_TOPIC: Final = (wire.Heartbeat, wire.Goodbye, wire.Accused)
 
 
 def is_label(name: str) -> bool:
@@ -263,9 +263,12 @@ def is_sound(record: Record) -> bool:
     """Whether every name, digest, host and number of a record is what it should be."""
     numbers = (
         record.ttl_s,
+        record.not_after_s,
         record.generation,
         record.resources.cpu_millis,
         record.resources.memory_bytes,
+        record.idle_s,
+        record.scale.concurrency,
         record.limits.memory_bytes,
         record.limits.cpu_ms,
         record.limits.wall_ms,
@@ -274,6 +277,8 @@ def is_sound(record: Record) -> bool:
     return (
         is_label(record.name)
         and is_label(record.orbit)
+        and record.scale.min <= record.scale.max
+        and 1 <= record.scale.max <= SLOTS_MAX
         and all(0 <= number <= _NUMBER_MAX for number in numbers)
         and all(is_digest(artifact.digest) for artifact in record.artifacts)
         and all(_is_route(route) for route in record.routes)
@@ -335,6 +340,7 @@ class Reader:
             native.LOADED: lambda row: Loaded(
                 row[1], row[3] / 1e6, "" if row[2] else row[4] or "no reason given"
             ),
+            native.CROWDED: lambda row: ev.Crowded(row[1]),
             native.FATAL: lambda row: Fatal(row[1]),
         }
 
@@ -367,7 +373,7 @@ class Reader:
         fits = (
             isinstance(message, _BY_HEARTBEAT_TOPIC)
             if "/heartbeat/" in topic
-            else isinstance(message, wire.Announce)
+            else isinstance(message, wire.Announce | wire.Renewals)
         )
         if not fits:
             self.refused["gossip_kind"] += 1

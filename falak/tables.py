@@ -124,8 +124,8 @@ class WrittenWrong(OperatorError):
         super().__init__("\n".join(told), exit=USAGE)
 
     def _tell(self, problem: Problem) -> str:
-        place = f"{self.where}:{problem.line}" if problem.line else self.where
-        return f"  {place}: {problem.what}" + (f" ({problem.hint})" if problem.hint else "")
+        place = f"{self.where}:{problem.line}: " if problem.line else ""
+        return f"  {place}{problem.what}" + (f" ({problem.hint})" if problem.hint else "")
 
 
 def read_table(path: Path) -> Table:

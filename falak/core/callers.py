@@ -54,6 +54,10 @@ class Callers:
         self._waiting[name].callers[peer] = cause
         self._turn.send(peer, Heard(name, cause))
 
+    def waiting(self, name: str) -> int:
+        """How many wait for a capsule."""
+        return len(self._waiting[name].callers) if name in self._waiting else 0
+
     def first(self, name: str) -> tuple[str, str] | None:
         """The caller that waits longest, and its cause."""
         waiting = self._waiting.get(name)

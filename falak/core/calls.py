@@ -1,10 +1,11 @@
 """A caller: finds who answers for a capsule that requests wait for, and gives the gateway its endpoints.
 
 Owns this node's calls under way, the answers it believes, and what the gateway was last told. It asks electors
-and elects nobody. PROTOCOLS 6.1 and 6.2: one call a capsule, to the first elector that can be reached; "heard"
-stops the hedge; a hedge to the next elector after a patience learnt from earlier calls, out of a budget, then
-back-off with jitter. An elector that becomes suspect or loses its link, and one whose answer is of no use, is
-followed by the next at once. An answer is believed until its holder is suspect, ends, or says "not here".
+and elects nobody. The rules (docs/concepts/elections.md): one call a capsule, to the first elector that can be
+reached; "heard" stops the hedge; a hedge to the next elector after a patience learnt from earlier calls, out of
+a budget, then back-off with jitter. An elector that becomes suspect or loses its link, and one whose answer is
+of no use, is followed by the next at once. An answer is believed until its holder is suspect, ends, or says
+"not here".
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from falak.core.delays import Delays
 from falak.core.effects import Endpoint, Refuse, SetEndpoints
 from falak.core.events import Answered
 from falak.core.membership import Membership
-from falak.core.model import Capacity, Claim
+from falak.core.model import Capacity, Claim, slots_max
 from falak.core.momentum import Momentum
 from falak.core.orbits import Orbits
 from falak.core.settings import Settings
 from falak.core.turn import Turn
-from falak.core.wire import Call, Heard, Holders, Records, Refused, Unknown
+from falak.core.wire import Call, Heard, Holders, Refused, Unknown
 
 COST_OF_A_HOP: Final = 1
 """What another node's endpoint costs against a local copy, in requests in flight, plus its ms away."""
@@ -126,7 +127,7 @@ class Calls:
             self._turn.send(call.asked, Call(capsule, call.cause, self._capacity()))
 
     def _patience_s(self, call: _Calling) -> float:
-        rtt_s = self._members.rtt_s(call.asked) or self._settings.rtt_s
+        rtt_s = self._members.trips.seconds(call.asked) or self._settings.rtt_s
         first = max(3.5 * rtt_s + self._settings.hedge_floor_s, self._delays.patience("heard"))
         wait = first * 2.0 ** min(call.tries - 1, 16) * (0.75 + 0.5 * self._turn.rng.random())
         return min(wait, self._settings.call_backoff_max_s)
@@ -174,7 +175,7 @@ class Calls:
         if call is None or call.cause != cause:
             return None
         if peer == call.asked and not call.heard and call.tries == 1 and peer != self._turn.me:
-            self._members.sample_rtt(peer, self._turn.now - call.asked_at)
+            self._members.trips.sample(peer, self._turn.now - call.asked_at)
             self._delays.sample("heard", self._turn.now - call.asked_at)
         return call
 
@@ -214,6 +215,8 @@ class Calls:
             return
         self._not_here.pop((claim.capsule, claim.holder), None)
         believed = self._believed.setdefault(claim.capsule, {})
+        for key in [key for key, other in believed.items() if other.generation < claim.generation]:
+            del believed[key]
         believed[(claim.holder, claim.slot)] = claim
         if len(self._believed) > BELIEVED_MAX:
             oldest = next(iter(self._believed))
@@ -230,7 +233,7 @@ class Calls:
             self._ask_another(message.capsule, call)
             return
         call.handed.add(peer)
-        self._turn.send(peer, Records((held.signed,)))
+        self._turn.send(peer, self._orbits.handed((held,)))
         self._turn.send(peer, Call(message.capsule, call.cause, self._capacity()))
 
     def refused(self, peer: str, message: Refused) -> None:
@@ -264,11 +267,31 @@ class Calls:
 
     # --- endpoints ---------------------------------------------------------------------------------------
 
+    def endpoints(self, capsule: str) -> int:
+        """How many endpoints the gateway has for a capsule."""
+        return len(self._told.get(capsule, ()))
+
+    def uses_older(self, capsule: str, generation: int) -> bool:
+        """Whether requests may go from here to a copy of an older generation."""
+        believed = self._believed.get(capsule, {}).values()
+        copies = self._momentum.serving(capsule)
+        return any(c.generation < generation for c in believed) or any(
+            c.record.generation < generation for c in copies
+        )
+
+    def record_gone(self, capsule: str) -> None:
+        """Its record is withdrawn or over: nothing is sent anywhere for it."""
+        self._believed.pop(capsule, None)
+        self._before_joined.pop(capsule, None)
+        if capsule in self._calling:
+            self._refuse(capsule, 404, f"{capsule} was withdrawn", 0)
+        self._tell_gateway(capsule)
+
     def _endpoints(self, capsule: str) -> tuple[Endpoint, ...]:
         local = [Endpoint(copy.instance, "", 0) for copy in self._momentum.serving(capsule)]
         claims = sorted(self._believed.get(capsule, {}).items())
         remote = [
-            Endpoint(0, claim.holder, COST_OF_A_HOP + round(self._members.rtt_s(claim.holder) * 1000))
+            Endpoint(0, claim.holder, COST_OF_A_HOP + round(self._members.trips.seconds(claim.holder) * 1000))
             for _, claim in claims
             if self._members.reachable(claim.holder) and self._members.boot_of(claim.holder) == claim.boot
         ]
@@ -278,7 +301,9 @@ class Calls:
         """Of the endpoints there are now. Where there are some, a call has reached its end."""
         endpoints = self._endpoints(capsule)
         if endpoints != self._told.get(capsule, ()):
-            self._turn.do(SetEndpoints(capsule, endpoints))
+            record = self._orbits.get(capsule)
+            concurrency = record.scale.concurrency if record and slots_max(record) > 1 else 0
+            self._turn.do(SetEndpoints(capsule, endpoints, concurrency))
         if endpoints:
             self._told[capsule] = endpoints
             self._end(capsule)

@@ -1,8 +1,8 @@
 """A candidate: weighs itself, waits by its rank, proposes itself, starts the copy meanwhile, wins or withdraws.
 
-Owns this node's candidacies, one a slot. It votes for nobody and calls nobody. PROTOCOLS 6.4 and 6.8: the
-order is the convener's ranking (own gravity decides only whether to refuse and what is told); the copy starts
-with the proposal and is cancelled if the election is lost.
+Owns this node's candidacies, one a slot. It votes for nobody and calls nobody. The rules
+(docs/concepts/elections.md): the order is the convener's ranking (own gravity decides only whether to refuse
+and what is told); the copy starts with the proposal and is cancelled if the election is lost.
 
     summoned --refusal--> (declined)
     summoned --rank x stagger, or proceed--> proposed --quorum of acks--> won
@@ -21,6 +21,7 @@ import msgspec
 
 from falak.core.claims import Claims
 from falak.core.gravity import Pull, View, Weights, refusal, weigh
+from falak.core.losses import FLAPPED
 from falak.core.membership import Membership
 from falak.core.model import Claim, Profile, Record, Vote, clip
 from falak.core.momentum import ACTIVE, FAILURE, Copy, Momentum
@@ -103,6 +104,8 @@ class Candidates:
             return None, "its record has not come here yet"
         if not self._members.joined:
             return record, "it has not joined yet"
+        if self._members.flapping(self._turn.me):
+            return record, FLAPPED
         if known:
             return record, ""
         if len(self._open) >= CANDIDACIES_MAX:
@@ -112,7 +115,7 @@ class Candidates:
     def _view(self, record: Record, message: Summon) -> View:
         view = self._look(record, self._describe())
         return msgspec.structs.replace(
-            view, rtt_s=self._members.rtt_s(message.caller), zone_taken=message.zone_taken
+            view, rtt_s=self._members.trips.seconds(message.caller), zone_taken=message.zone_taken
         )
 
     def _decline(self, peer: str, message: Summon, why: str, proposed: bool = False) -> None:
@@ -274,6 +277,12 @@ class Candidates:
         for key, candidacy in list(self._open.items()):
             if key[0] == name and candidacy.record.generation < generation:
                 self._give_up(key, candidacy, f"generation {generation} came")
+
+    def record_gone(self, name: str, why: str) -> None:
+        """There is no such capsule any more."""
+        for key, candidacy in list(self._open.items()):
+            if key[0] == name:
+                self._give_up(key, candidacy, why)
 
     def end_all(self, why: str) -> None:
         """This node leaves: it is a candidate no more."""

@@ -3,14 +3,14 @@
 A claim lives as long as its holder's boot: it is never repeated, only delivered to the electors until enough
 of them acknowledged it, again when electors change or restart, and ended the same way. It never elects anybody.
 Between two claims on one slot the greater stays (``standing``: a total order), and the other's holder is told
-until it lets go. A claim is taken only from its holder's own link, or from a fellow elector, and only for the
+until it lets go. A claim of an older generation goes on being known until the newer one on its slot is ready:
+its copy serves that long. A claim is taken only from its holder's own link, or from a fellow elector, and only for the
 boot that the holder lives in now; an old or repeated one changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from hashlib import blake2b
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -21,8 +21,9 @@ from falak.core.model import Capacity, Claim, clip
 from falak.core.orbits import Orbits
 from falak.core.quorum import needed
 from falak.core.settings import Settings
+from falak.core.standing import digest_of, standing
 from falak.core.turn import Turn
-from falak.core.wire import Claimed, ClaimHeard, ClaimsAsked, ClaimsGiven, Outclaimed, Records, Released
+from falak.core.wire import Claimed, ClaimHeard, ClaimsAsked, ClaimsGiven, Outclaimed, Released
 
 RETRY_MAX_S: Final = 5.0
 GIVEN_MAX: Final = 4096
@@ -37,24 +38,11 @@ SlotKey = tuple[str, int]
 Changed = Callable[[str, Claim | None, str, bool], None]
 
 
-def standing(claim: Claim) -> tuple[int, int, int, str, int, int]:
-    """The order between claims on one slot: newer generation, then epoch, gravity and holder; between two
-    words of one holder the later sequence. Uses only what every claim carries, so it is total."""
-    return (claim.generation, claim.epoch, claim.gravity, claim.holder, claim.boot, claim.sequence)
-
-
-def digest_of(claims: Iterable[Claim]) -> bytes:
-    """16 bytes over a set of claims, in any order: the exclusive or of their hashes."""
-    folded = 0
-    for claim in claims:
-        folded ^= int.from_bytes(blake2b(msgspec.msgpack.encode(claim), digest_size=16).digest())
-    return folded.to_bytes(16)
-
-
 class _Own(msgspec.Struct):
     claim: Claim
     ended: str | None = None
     capsule_fault: bool = False
+    older: Claim | None = None
     acked: set[str] = msgspec.field(default_factory=set)
     sent: dict[str, float] = msgspec.field(default_factory=dict)
     tries: int = 0
@@ -86,6 +74,7 @@ class Claims:
         self._size = 0
         self._ended: dict[str, dict[SlotKey, int]] = {}
         self._lesser: dict[tuple[str, str, int], int] = {}
+        self._outgoing: dict[SlotKey, Claim] = {}
         self._asking: dict[str, bytes] = {}
         self._answered: dict[str, bytes] = {}
         self._summary: tuple[int, bytes] | None = None
@@ -98,20 +87,28 @@ class Claims:
             "claims": (self._size, self._settings.claims_max),
             "claims ended of one holder": (ended, ENDED_MAX),
             "lesser claims": (len(self._lesser), LESSER_MAX),
+            "claims outgoing": (len(self._outgoing), self._settings.claims_max),
         }
 
     # --- the directory -----------------------------------------------------------------------------------
 
     def live(self, capsule: str) -> list[Claim]:
         """Claims that protect a slot of the capsule's newest generation, by slot, ready or not."""
-        record = self._orbits.get(capsule)
-        generation = record.generation if record else 0
+        generation = self._orbits.generation_of(capsule)
         claims = self._directory.get(capsule, {})
         return [c for _, c in sorted(claims.items()) if c.generation >= generation and self.lives(c)]
 
     def ready(self, capsule: str) -> tuple[Claim, ...]:
         """Claims that requests may be sent to."""
         return tuple(claim for claim in self.live(capsule) if claim.ready)
+
+    def older(self, capsule: str) -> tuple[Claim, ...]:
+        """Claims of older generations whose copies still serve, by slot."""
+        record = self._orbits.get(capsule)
+        generation = record.generation if record else 0
+        slots = sorted({*self._directory.get(capsule, {}), *(s for c, s in self._outgoing if c == capsule)})
+        known = [self._outgoing.get((capsule, slot)) or self._known(capsule, slot) for slot in slots]
+        return tuple(c for c in known if c and c.ready and c.generation < generation and self.lives(c))
 
     def at_slot(self, capsule: str, slot: int) -> Claim | None:
         """The live claim on a slot."""
@@ -156,8 +153,14 @@ class Claims:
             return False
         self._directory.setdefault(claim.capsule, {})[claim.slot] = claim
         self._size += known is None
-        if rival:
+        if known and known.generation < claim.generation and known.ready and not claim.ready:
+            self._outgoing[(claim.capsule, claim.slot)] = known
+        elif rival:
             self._tell_lesser(rival, claim)
+        if claim.ready:
+            older = self._outgoing.pop((claim.capsule, claim.slot), None)
+            if older and older.holder != claim.holder:
+                self._tell_lesser(older, claim)
         self._changed(claim.capsule, None, "", False)
         return True
 
@@ -208,7 +211,10 @@ class Claims:
 
     def _give_way(self, lesser: Claim, greater: Claim) -> None:
         own = self._own.get((lesser.capsule, lesser.slot))
-        if own and own.ended is None:
+        early = own and own.claim.generation < greater.generation and own.claim.ready and not greater.ready
+        if early:
+            self._turn.count("outclaimed_early")  # it serves until the newer one does; it is told again
+        elif own and own.ended is None:
             self._outclaimed(own.claim)
         if self._known(greater.capsule, greater.slot) != greater:
             self.learn(greater)
@@ -220,6 +226,7 @@ class Claims:
             self._turn.count("claim_foreign")
             return
         if self._is_outdated(claim):
+            self._learn_older(claim)
             return
         stands = self.learn(claim)
         known = self._known(claim.capsule, claim.slot)
@@ -230,12 +237,27 @@ class Claims:
     def _is_outdated(self, claim: Claim) -> bool:
         """Whether the holder runs an old generation because the newer record has not come to it: it is handed
         over, and the claim is not acknowledged, so that the holder comes again if that is lost."""
-        newest = self._orbits.records.get(claim.capsule)
+        newest = self._orbits.newest(claim.capsule)
         if newest is None or claim.generation >= newest.record.generation:
             return False
         self._turn.count("claim_outdated")
-        self._turn.send(claim.holder, Records((newest.signed,)))
+        self._turn.send(claim.holder, self._orbits.handed((newest,)))
         return True
+
+    def _learn_older(self, claim: Claim) -> None:
+        """Its copy serves until one of the newest generation does, also for those who ask here."""
+        key = (claim.capsule, claim.slot)
+        newer = self._known(*key)
+        if newer and newer.holder == claim.holder and newer.sequence < claim.sequence:
+            self._forget(*key, claim.holder, "its holder speaks of an older copy again")
+            newer = self._known(*key)
+        ended = self._ended.get(claim.holder, {}).get(key, 0)
+        if newer is None or newer.generation <= claim.generation:
+            self.learn(claim)
+        elif newer.ready and newer.holder != claim.holder and self.lives(newer):
+            self._tell_lesser(claim, newer)
+        elif not newer.ready and claim.ready and self.lives(claim) and claim.sequence > ended:
+            self._outgoing[key] = claim
 
     def released(self, peer: str, message: Released) -> None:
         """A holder ends its claim."""
@@ -252,6 +274,9 @@ class Claims:
             return
         self._let_go(peer, *key)
         self._remember_end(claim)
+        older = self._outgoing.get(key)
+        if older and (older.holder, older.generation) == (peer, claim.generation):
+            del self._outgoing[key]
         self._forget(claim.capsule, claim.slot, peer, message.reason, message.capsule_fault)
 
     def _remember_end(self, claim: Claim) -> None:
@@ -265,8 +290,12 @@ class Claims:
         known = slots.get(slot)
         if known is None or known.holder != holder:
             return
-        del slots[slot]
-        self._size -= 1
+        older = self._outgoing.pop((capsule, slot), None)
+        if older and self.lives(older):
+            slots[slot] = older  # the newer one came to nothing: this one still serves
+        else:
+            del slots[slot]
+            self._size -= 1
         if not slots:
             del self._directory[capsule]
         self._changed(capsule, known, reason, capsule_fault)
@@ -281,6 +310,8 @@ class Claims:
         self._ended.pop(peer, None)
         for holder, capsule, slot in [key for key in self._lesser if key[0] == peer]:
             self._let_go(holder, capsule, slot)
+        for key in [key for key, claim in self._outgoing.items() if claim.holder == peer]:
+            del self._outgoing[key]
         for claim in self.all():
             if claim.holder == peer and claim.boot == boot:
                 self._forget(claim.capsule, claim.slot, peer, f"{self._members.name_of(peer)} is gone")
@@ -300,6 +331,9 @@ class Claims:
         """Claim a slot this node won. A copy that may be ready in a moment is told of then, once: until then
         the votes that it was elected by protect its slot."""
         own = _Own(replace(claim, sequence=self._next()))
+        before = self.holding(claim.capsule, claim.slot)
+        if before and before.ready and before.generation < claim.generation:
+            own.older = before
         if claim.ready:
             self._deliver(own)
         elif self._enter(own):
@@ -311,16 +345,28 @@ class Claims:
         if own and own.ended is None and not own.claim.ready:
             self._deliver(_Own(replace(own.claim, ready=True, sequence=self._next())))
 
-    def release(self, capsule: str, slot: int, reason: str, capsule_fault: bool = False) -> None:
-        """End a claim of ours."""
+    def release(
+        self, capsule: str, slot: int, reason: str, capsule_fault: bool = False, keep_older: bool = False
+    ) -> None:
+        """End a claim of ours. ``keep_older``: its copy came to nothing, and that of an older generation, which
+        it was to replace, still serves: the claim is that one's again."""
         own = self._own.get((capsule, slot))
         if own and own.ended is None:
+            older = own.older
             if not own.sent:
                 self._deliver(own)  # the end of what nobody heard of would tell nobody anything
             claim = replace(own.claim, sequence=self._next(), ready=False)
             self._deliver(_Own(claim, clip(reason), capsule_fault))
             self._remember_end(claim)
             self._forget(capsule, slot, self._turn.me, reason, capsule_fault)
+            if older and keep_older:
+                self._deliver(_Own(replace(older, sequence=self._next())))
+
+    def forget_older(self, capsule: str, slot: int) -> None:
+        """The older copy that a claim of ours is to replace is over."""
+        own = self._own.get((capsule, slot))
+        if own:
+            own.older = None
 
     def _next(self) -> int:
         self._sequence += 1
@@ -440,7 +486,9 @@ class Claims:
         if peer in self._asking:
             self._answered[peer] = self._asking.pop(peer)
         for claim in message.claims:
-            if claim.holder == peer and not self._is_outdated(claim):
+            if claim.holder == peer and self._is_outdated(claim):
+                self._learn_older(claim)
+            elif claim.holder == peer:
                 self.learn(claim)
         for capsule, slot in message.ended:
             self._let_go(peer, capsule, slot)

@@ -1,7 +1,7 @@
 """A convener: the elector that was called sees to it that a slot is filled, once, and tells the callers.
 
 Owns elections open at this node and those waiting behind them (``ballot``); ``callers`` are those who wait for
-the result. It does not vote (``voting``) nor run (``candidacy``). PROTOCOLS 6.3 to 6.6:
+the result. It does not vote (``voting``) nor run (``candidacy``). The rules (docs/concepts/elections.md):
 
     called --a ready claim is known--> answered
     called --a claim is known, not ready--> waiting for it
@@ -32,10 +32,11 @@ from falak.core.callers import Callers
 from falak.core.claims import Claims
 from falak.core.delays import Delays
 from falak.core.membership import Membership
-from falak.core.model import Claim, Record, Vote
+from falak.core.model import Claim, Record, slots_max
 from falak.core.orbits import Orbits
 from falak.core.quorum import leader, needed, next_epoch, split, winner
 from falak.core.settings import ELECTORS, Settings
+from falak.core.summoning import Summoning
 from falak.core.turn import Turn
 from falak.core.voting import Voting
 from falak.core.wire import (
@@ -46,7 +47,6 @@ from falak.core.wire import (
     Proceed,
     Refused,
     Saw,
-    Summon,
     Unknown,
     Voted,
     Won,
@@ -80,7 +80,7 @@ class Convening:
     ) -> None:
         self._turn, self._settings, self._delays = turn, settings, delays
         self._members, self._orbits, self._claims, self._voting = members, orbits, claims, voting
-        self._rank = rank
+        self._summoning = Summoning(turn, settings, delays, members, claims, rank)
         self._open: dict[tuple[str, int], Ballot] = {}
         self._queue: deque[Ballot] = deque()
         self.callers = Callers(turn, settings)
@@ -102,24 +102,52 @@ class Convening:
         if not self._members.joined:
             self._turn.count("call_before_joined")
             return
-        if self._orbits.get(name) is None:
+        known = self._orbits.get(name)
+        if known is None or known.generation < message.generation:
             self._turn.send(peer, Unknown(name, message.cause))
             return
-        claims = self._claims.ready(name)
+        slot = self._slot_for(known, message.copies)
+        claims = self._useful(name, message, slot is None)
         if claims:
             self._turn.send(peer, Holders(name, message.cause, claims))
             return
-        convene = not self._claims.live(name) and not self._is_under_way(name)
-        full = convene and len(self._queue) >= self._settings.elections_waiting_max
+        full = slot is not None and len(self._queue) >= self._settings.elections_waiting_max
         if full or not self.callers.has_room(name, peer):
             self._turn.send(peer, Refused(name, message.cause, "the elector is busy; try again", 1))
             return
         self.callers.add(name, peer, message.cause)
-        if convene:
-            self._enqueue(Ballot(name, 0, message.cause, peer))
+        if slot is not None:
+            self._enqueue(Ballot(name, slot, message.cause, peer))
 
-    def _is_under_way(self, name: str) -> bool:
-        return any(e.capsule == name for e in (*self._open.values(), *self._queue))
+    def _useful(self, name: str, message: Call, none_comes: bool) -> tuple[Claim, ...]:
+        """What the caller can go on with at once: more ready copies than it knows; all there are, where there
+        will not be more; older ones, where those will do until a newer one answers."""
+        ready = self._claims.ready(name)
+        if len(ready) > message.copies or (ready and none_comes and not self._under_way(name)):
+            return ready
+        return () if ready or message.generation else self._claims.older(name)
+
+    def _slot_for(self, record: Record, copies: int) -> int | None:
+        """The lowest free slot for one copy more than ``copies``; None where that many are coming already, or
+        all slots are taken."""
+        taken = {claim.slot for claim in self._claims.live(record.name)} | self._under_way(record.name)
+        if len(taken) > copies:
+            return None
+        return next((slot for slot in range(slots_max(record)) if slot not in taken), None)
+
+    def _under_way(self, name: str) -> set[int]:
+        return {e.slot for e in (*self._open.values(), *self._queue) if e.capsule == name}
+
+    def fills(self, key: tuple[str, int]) -> bool:
+        """Whether an election of the slot is open or waits here."""
+        return key in self._open or any(ballot.key == key for ballot in self._queue)
+
+    def fill(self, name: str, slot: int, cause: str) -> None:
+        """Fill a slot that nobody waits for."""
+        if self.fills((name, slot)) or len(self._queue) >= self._settings.elections_waiting_max:
+            self._turn.count("slots_not_called")
+        else:
+            self._enqueue(Ballot(name, slot, cause, self._turn.me))
 
     def _enqueue(self, ballot: Ballot) -> None:
         self._queue.append(ballot)
@@ -150,7 +178,7 @@ class Convening:
         ballot.deferred_to.clear()
         for elector in others:
             self._turn.send(elector, Look(*ballot.key))
-        rtt_s = max(self._members.rtt_s(elector) for elector in others)
+        rtt_s = max(self._members.trips.seconds(elector) for elector in others)
         wait = max(2 * rtt_s + self._settings.look_floor_s, self._delays.patience("look"))
         self._after(wait, "look", ballot)
 
@@ -166,7 +194,7 @@ class Convening:
         if self._voting.is_silent():
             return
         key = (message.capsule, message.slot)
-        under_way = self._is_under_way(message.capsule)
+        under_way = self.fills(key)
         self._turn.send(peer, Saw(*key, self._voting.vote_on(*key), self._claims.at_slot(*key), under_way))
 
     def saw(self, peer: str, message: Saw) -> None:
@@ -215,7 +243,7 @@ class Convening:
         if record is None or self._must_wait(ballot) or not self._another_round(ballot):
             return
         ballot.generation = record.generation
-        ranking = self._ranking(ballot, record)
+        ranking = self._summoning.ranking(ballot, record)
         ranked = ranking.candidates
         if not ranked:
             self._refuse(ballot, ranking.refusals | ballot.declined)
@@ -234,13 +262,7 @@ class Convening:
         )
         for position, candidate in enumerate(ballot.candidates):
             ballot.summoned[candidate] = None
-            self._turn.send(candidate, self._summons(ballot, record, position))
-
-    def _ranking(self, ballot: Ballot, record: Record) -> Ranking:
-        """Of those that are not out; nodes where it failed to start only if there are no others."""
-        out = frozenset(ballot.declined)
-        ranking = self._rank(record, ballot.caller, out.union(ballot.failed))
-        return ranking if ranking.candidates else self._rank(record, ballot.caller, out)
+            self._turn.send(candidate, self._summoning.summons(ballot, record, position))
 
     def _must_wait(self, ballot: Ballot) -> bool:
         """Without links to enough electors nobody can win: look again when a link comes or electors change."""
@@ -265,7 +287,7 @@ class Convening:
         heard = [vote.epoch for vote in ballot.votes.values()]
         ballot.epoch = next_epoch([own, ballot.epoch, *heard])
         ballot.winner, ballot.timed, ballot.summoned_at = "", False, self._turn.now
-        self._after(self._patience_s() * ballot.rounds, "retry", ballot)
+        self._after(self._summoning.patience_s() * ballot.rounds, "retry", ballot)
         return True
 
     def _pause(self, ballot: Ballot) -> None:
@@ -279,28 +301,6 @@ class Convening:
         ballot.hindrance = self._told(silent | ballot.declined) or "the electors do not agree"
         self._after(PAUSE_S, "look again", ballot)
         self._next()
-
-    def _patience_s(self) -> float:
-        return max(self._settings.election_retry_s, self._delays.patience("ask") * 2)
-
-    def _summons(self, ballot: Ballot, record: Record, position: int) -> Summon:
-        candidate = ballot.candidates[position]
-        rtts = [self._members.rtt_s(peer) for peer in ballot.candidates[: position + 1]]
-        stagger_s = self._settings.stagger_rtts * (max(rtts) or self._settings.rtt_s)
-        zones = self._members.zones()
-        taken = {zones.get(c.holder, "") for c in self._claims.live(ballot.capsule)}
-        return Summon(
-            capsule=ballot.capsule,
-            generation=record.generation,
-            slot=ballot.slot,
-            epoch=ballot.epoch,
-            rank=position,
-            stagger_us=round(max(stagger_s, self._delays.patience("ask")) * 1e6),
-            electors=ballot.electors,
-            caller=ballot.caller,
-            zone_taken=bool(zones.get(candidate)) and zones.get(candidate) in taken,
-            cause=ballot.cause,
-        )
 
     # --- votes -------------------------------------------------------------------------------------------
 
@@ -320,7 +320,7 @@ class Convening:
                 if self.callers.first(ballot.capsule) is None:
                     self._close(ballot)
                     return
-        self._time(ballot, message.vote)
+        self._summoning.time(ballot, message.vote)
         ballot.votes[peer] = message.vote
         won = winner(ballot.votes, ballot.electors)
         if won and won[1] not in ballot.declined:
@@ -328,17 +328,10 @@ class Convening:
         elif split(ballot.votes, ballot.electors, ballot.epoch):
             self._call_again(ballot)
 
-    def _time(self, ballot: Ballot, vote: Vote) -> None:
-        """The first vote for the first candidate tells how long an answer takes."""
-        if ballot.timed or not ballot.candidates or vote != Vote(ballot.epoch, ballot.candidates[0]):
-            return
-        ballot.timed = True
-        self._delays.sample("ask", self._turn.now - ballot.summoned_at)
-
     def _announce(self, ballot: Ballot, epoch: int, who: str) -> None:
         ballot.winner, ballot.epoch = who, epoch
         self._tell_candidates(ballot, epoch, who)
-        self._after(2 * self._patience_s(), "retry", ballot)  # its claim comes in a round trip
+        self._after(2 * self._summoning.patience_s(), "retry", ballot)  # its claim comes in a round trip
         self._next()
 
     def _tell_candidates(self, ballot: Ballot, epoch: int, who: str) -> None:
@@ -359,7 +352,7 @@ class Convening:
         if self._another_round(ballot):
             ballot.candidates = [most]
             ballot.summoned[most] = None
-            self._turn.send(most, replace(self._summons(ballot, record, 0), proof=proof))
+            self._turn.send(most, replace(self._summoning.summons(ballot, record, 0), proof=proof))
 
     def declined(self, peer: str, message: Decline) -> None:
         """A candidate refused: the next one goes at once. One that gave up may have had votes: a new epoch."""
@@ -377,6 +370,8 @@ class Convening:
 
     def _refuse(self, ballot: Ballot, why: dict[str, str]) -> None:
         self._close(ballot)
+        if self._claims.live(ballot.capsule):
+            return  # one more cannot run: those who wait go on waiting for the one that starts, or have theirs
         reason = f"no node can run {ballot.capsule} now ({self._told(why)})"
         self.callers.tell_refused(ballot.capsule, reason, 1)
 
@@ -418,7 +413,7 @@ class Convening:
         if capsule_fault or len(failures) >= STARTS_TRIED_MAX:
             told = "; ".join(dict.fromkeys(why for _, why in failures))
             self.callers.tell_refused(name, f"{name} did not start: {told}", 5)
-        elif caller and not self._is_under_way(name):
+        elif caller and not self._under_way(name):
             peer, cause = caller
             self._enqueue(Ballot(name, 0, cause, peer, failed=tuple(holder for holder, _ in failures)))
 

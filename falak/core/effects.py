@@ -91,6 +91,16 @@ class Start(Deed, frozen=True):
     record: Record
 
 
+class DrainCopy(Deed, frozen=True):
+    """No request is sent to a copy from now on; ``Drained`` once none is under way there."""
+
+    instance: int
+
+
+class Left(Deed, frozen=True):
+    """Goodbye is said and nothing runs here: the process may end."""
+
+
 class Stop(Deed, frozen=True):
     """End a copy (also one that is still starting). Ends in ``Ended``."""
 
@@ -108,10 +118,12 @@ class Endpoint(Deed, frozen=True):
 
 
 class SetEndpoints(Deed, frozen=True):
-    """Replace what the gateway knows of a capsule."""
+    """Replace what the gateway knows of a capsule. ``concurrency``: tell by ``Crowded`` when each endpoint has
+    as many requests at once (0: never)."""
 
     capsule: str
     endpoints: tuple[Endpoint, ...]
+    concurrency: int = 0
 
 
 class SetRoutes(Deed, frozen=True):
@@ -149,10 +161,12 @@ class Published(Deed, frozen=True):
 
 class Joined(Deed, frozen=True):
     """The node serves from now on (``why`` empty), or no peer answered in time; it goes on trying. ``refused``:
-    a peer answered, and will not have this node."""
+    a peer answered, and will not have this node. ``alone``: it serves though none of the nodes it was told of
+    answered; it goes on dialling them."""
 
     why: str = ""
     refused: bool = False
+    alone: bool = False
 
 
 class Note(Deed, frozen=True):
@@ -165,5 +179,5 @@ class Note(Deed, frozen=True):
 
 Effect = (
     Send | Gossip | Subscribe | Dial | Hangup | Beat | Persist | Sign | Fetch | Prepare | Start | Stop
-    | SetEndpoints | SetRoutes | Retry | Refuse | Published | Joined | Note
+    | SetEndpoints | SetRoutes | Retry | Refuse | Published | Joined | Note | DrainCopy | Left
 )  # fmt: skip

@@ -20,7 +20,8 @@ class Begin(Fact, frozen=True):
     """The first event. ``contacts`` are addresses to join through (none: this node starts a mesh);
     ``must_join``: without an answer it does not serve (they came from tickets, not from the address book).
     ``kept`` are the records and ``artifacts`` the digests found on disk. ``incarnation`` is one more than the
-    last one persisted (1: a new key)."""
+    last one persisted (1: a new key). ``previous``: records before the newest, kept for a rollback. ``away_s``:
+    how long ago, by wall time, this node last had company (0: never, or a moment ago)."""
 
     incarnation: int
     addresses: tuple[str, ...]
@@ -28,6 +29,8 @@ class Begin(Fact, frozen=True):
     must_join: bool = False
     kept: tuple[SignedRecord, ...] = ()
     artifacts: tuple[str, ...] = ()
+    previous: tuple[SignedRecord, ...] = ()
+    away_s: float = 0.0
 
 
 class Tick(Fact, frozen=True):
@@ -71,6 +74,13 @@ class PeerBack(Fact, frozen=True):
     """It sends beats again."""
 
     peer: str
+
+
+class Stalled(Fact, frozen=True):
+    """This node's own loop stood still: what it did not hear meanwhile says nothing about others. Told before
+    anything else that came in that time."""
+
+    seconds: float
 
 
 class Received(Fact, frozen=True):
@@ -135,6 +145,20 @@ class Publish(Fact, frozen=True):
     record: Record
 
 
+class Withdraw(Fact, frozen=True):
+    """A person withdraws a capsule here: ``Published`` tells when its tombstone is kept."""
+
+    request: int
+    name: str
+
+
+class Rollback(Fact, frozen=True):
+    """A person wants the generation before the newest back, as a newer one. Ends in ``Published``."""
+
+    request: int
+    name: str
+
+
 class Signed(Fact, frozen=True):
     """``Sign`` was done."""
 
@@ -191,10 +215,42 @@ class Ended(Fact, frozen=True):
     why: str
 
 
+class Used(Fact, frozen=True):
+    """What a copy here has to do: requests under way, requests since its start, and the most that were under
+    way at once since the last sample."""
+
+    instance: int
+    in_flight: int
+    requests: int
+    most: int
+
+
 class Sampled(Fact, frozen=True):
-    """The node's load and what is free of it (reservations not subtracted), once a second."""
+    """The node's load and what is free of it (reservations not subtracted), and what its copies do; once a
+    second.
+    ``wall_s``: seconds since 1970 by this machine's clock, which may be set at any time (0: not told)."""
 
     capacity: Capacity
+    used: tuple[Used, ...] = ()
+    wall_s: float = 0.0
+
+
+class Crowded(Fact, frozen=True):
+    """All endpoints of a capsule at this gateway have as many requests as ``SetEndpoints`` said they should."""
+
+    capsule: str
+
+
+class Drained(Fact, frozen=True):
+    """No request is under way at a copy that was told to ``Drain``."""
+
+    instance: int
+
+
+class Drain(Fact, frozen=True):
+    """An operator has this node run nothing any more (``on``), or take copies again."""
+
+    on: bool
 
 
 class Leave(Fact, frozen=True):
@@ -204,5 +260,6 @@ class Leave(Fact, frozen=True):
 Event = (
     Begin | Tick | LinkUp | LinkDown | DialFailed | PeerSilent | PeerBack | Received | OtherVersion
     | Undelivered | Wanted | Forgone | NotHere | Unreachable | Answered | Publish | Signed | Persisted | Fetched
-    | Prepared | Started | StartFailed | Ended | Sampled | Leave
+    | Prepared | Started | StartFailed | Ended | Sampled | Leave | Crowded | Drained | Drain
+    | Stalled | Withdraw | Rollback
 )  # fmt: skip

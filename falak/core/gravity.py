@@ -75,7 +75,7 @@ def refusal(record: Record, view: View) -> str:
     profile, need = view.profile, record.resources
     free = profile.capacity
     if profile.draining:
-        return "it is leaving"
+        return "it is draining"
     if record.orbit not in profile.orbits:
         return f"it does not watch orbit {record.orbit}"
     if record.runtime not in profile.runtimes:

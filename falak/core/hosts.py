@@ -69,6 +69,13 @@ class Hosts:
             self.entries[host] = HostOf(record.name, record.generation)
             self._reserved.pop(host, None)
 
+    def forget(self, record: Record) -> None:
+        """A record is over: its hosts are free, as far as this node has a say."""
+        for route in record.routes:
+            entry = self.entries.get(route.host)
+            if entry and entry.capsule == record.name:
+                del self.entries[route.host]
+
     def _entry(self, host: str) -> HostOf | None:
         """The entry, unless a newer record of its capsule is known here that does not name the host."""
         entry = self.entries.get(host)

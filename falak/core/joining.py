@@ -6,7 +6,8 @@ handed on to the others. It has joined when it has met those members (or cannot)
 node that was given no contact has joined at once.
 
     (contacts) --a hello is answered by a welcome--> meeting --all met, or settle_s--> joined
-    (contacts) --nobody for join_s--> joined alone (the address book is out of date), or the failure is told
+    (contacts) --nobody for join_s--> joined alone, and still dialling them while it is (they came from the
+                                      address book), or the failure is told (they came from tickets)
 
 A hello is answered by a refusal, with its reason, where the node cannot be taken in. One in another version of
 the protocol cannot be read: who only meets such nodes until ``join_s`` is over is told so.
@@ -17,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from falak.core.effects import Dial, Hangup, Joined, Persist
+from falak.core.effects import Dial, Hangup, Joined
 from falak.core.events import Begin, DialFailed, LinkDown, LinkUp, OtherVersion
 from falak.core.membership import Membership
 from falak.core.model import Profile
@@ -75,7 +76,8 @@ class Joining:
             self._turn.do(Dial("", address))
         for peer in list(self._members.links):
             self._greet(peer)  # it may have answered everything but the first sync
-        self._turn.after(self._members.jittered(CONTACT_AGAIN_S), "joining", "contacts")
+        wait_s = self._settings.redial_max_s if self._members.joined else CONTACT_AGAIN_S
+        self._turn.after(self._members.jittered(wait_s), "joining", "contacts")
 
     def welcome(self, peer: str, message: Welcome) -> None:
         """The first sync was answered: meet everybody."""
@@ -94,14 +96,16 @@ class Joining:
         if self._answered and not self._to_meet:
             self._join()
 
-    def _join(self) -> None:
+    def _join(self, alone: bool = False) -> None:
         if self._members.joined:
             return
         self._members.joined = True
         self._to_meet.clear()
         for what in ("deadline", "contacts", "settle"):
             self._turn.timers.cancel(("joining", what))
-        self._turn.do(Joined())
+        self._turn.do(Joined(alone=alone))
+        if alone:
+            self._dial_contacts()
         self._host.joined()
         askers, self._askers = self._askers, {}
         for peer in askers:
@@ -110,7 +114,7 @@ class Joining:
 
     def _give_up(self) -> None:
         if not self._must_join:
-            self._join()
+            self._join(alone=True)
             return
         if self._foreign:
             self._turn.do(Joined(self._foreign, refused=True))
@@ -162,7 +166,8 @@ class Joining:
             self._turn.send(peer, Hello(self._describe(), joining))
         else:
             last = known.profile
-            self._turn.send(peer, Hello(self._describe(), joining, last.incarnation, last.node.boot))
+            flapping = self._members.flapping(peer)
+            self._turn.send(peer, Hello(self._describe(), joining, last.incarnation, last.node.boot, flapping))
 
     def hello(self, peer: str, message: Hello) -> None:
         """A peer says who it is: take it in, or refuse it with a reason (and close its link once its hello is
@@ -174,7 +179,7 @@ class Joining:
             return
         profile, mine = message.profile, self._describe()
         if message.heard_boot not in (0, mine.node.boot) and message.heard_incarnation >= mine.incarnation:
-            self._rise(message.heard_incarnation)
+            self._members.rise(message.heard_incarnation)
             self._greet(peer)
         known = self._members.members.get(peer)
         if known and self._members.outdated(known, profile):
@@ -184,6 +189,7 @@ class Joining:
         self._turn.timers.cancel(("joining", "hello", peer))
         self._members.heard(peer, profile)
         self._members.greeted(peer)
+        self._members.losses.told(peer, message.flapping)
         self._host.met(peer, message.joining)
         if message.joining and self._members.joined:
             self._take_in(peer)
@@ -200,10 +206,6 @@ class Joining:
         if self._members.is_full(peer):
             return f"the cell is full: {CELL_MAX} nodes, and joining several cells is not possible yet"
         return ""
-
-    def _rise(self, above: int) -> None:
-        self._members.incarnation = above + 1
-        self._turn.do(Persist("incarnation", str(above + 1).encode()))
 
     def _take_in(self, peer: str) -> None:
         """Introduce a newcomer to everybody, and give it the records it should have and the members."""
@@ -224,6 +226,8 @@ class Joining:
         peer = self._members.told_of(message.profile)
         if peer:
             self._members.dial_soon(peer)
+        else:
+            self._members.seek(message.profile.node.id)
 
     # --- timers ------------------------------------------------------------------------------------------
 
@@ -233,7 +237,7 @@ class Joining:
             self._turn.do(Hangup(peer))
         elif what == "settle":
             self._join()
-        elif what == "contacts" and not self._members.joined:
+        elif what == "contacts" and (not self._members.joined or len(self._members.present()) == 1):
             self._dial_contacts()
         elif what == "deadline" and not self._members.joined:
             self._give_up()

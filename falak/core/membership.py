@@ -1,81 +1,56 @@
 """Who is a member, who is alive, who is suspect, dropped or gone on purpose. Owns links and heartbeats.
 
-What it never does: look at capsules, or take newcomers in (``joining`` does). Others hear of changes through
-``Watcher``. States of a member, as ``falak nodes`` shows them:
+What it never does: look at capsules, take newcomers in (``joining`` does), or judge evidence (``suspicion`` does).
+Others hear of changes through ``Watcher``. States of a member, as ``falak nodes`` shows them:
 
     (heard of) --hello or heartbeat--> alive
-    alive   --link closed and redial refused, or answered by another--> suspect --suspect_s unrefuted--> dropped
-    alive   --no heartbeat for its TTL--> dropped
+    alive   --evidence of our own, or two watchers' accusations--> suspect --unrefuted for a while--> dropped
+    alive, suspect --no heartbeat for its TTL--> dropped
     alive, suspect --goodbye--> left
-    suspect, dropped, left --hello or heartbeat of that boot or a newer incarnation--> alive (left: newer only)
+    suspect --it answers, beats, says hello, or refutes; another member hears it--> alive
+    dropped --hello or heartbeat of that boot, or of a newer one--> alive
+    left    --hello or heartbeat of a newer boot--> alive
 
 A suspect is also *suspended*: what it claims is not listed and protects no slot. A request that could not be
-handed to a member suspends it too, without suspicion, until it is heard again. A member without a link is not
-suspect for that, but it is not *reachable* from here: nothing is asked of it. A member whose link is open but
-whose heartbeats stay away is hung up on and redialled once before its TTL ends (it may have gone deaf).
+handed to a member suspends it too, without suspicion, until it is heard again. A member that has no link, or sends
+no beats over it, is not suspect for that alone, but it is not *reachable* from here: nothing is asked of it, while
+others may. A member whose link is open but whose heartbeats stay away is hung up on and redialled once before its
+TTL ends (it may have gone deaf).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
-import msgspec
 from msgspec.structs import replace
 
+from falak.core.book import Book
 from falak.core.effects import Beat, Dial, Hangup, Persist, Subscribe
 from falak.core.events import Begin, DialFailed, LinkDown, LinkUp
+from falak.core.losses import Losses
+from falak.core.member import Member, Watcher
 from falak.core.model import ALIVE, DROPPED, LEFT, SUSPECT, Capacity, Profile
-from falak.core.rendezvous import neighbours
+from falak.core.roundtrips import RoundTrips
 from falak.core.settings import CELL_MAX, Settings, heartbeat_interval_s
+from falak.core.suspicion import Suspicion
 from falak.core.turn import Turn
-from falak.core.wire import Goodbye, Heartbeat, Ping, Pong
+from falak.core.wire import Accused, Goodbye, Heartbeat, Pong
 
 KNOWN_MAX: Final = 4 * CELL_MAX
 """Nodes remembered, dropped and left ones included; beyond it the one that is gone longest is forgotten."""
 DIAL_SOON_S: Final = 0.5
 """A member that we only heard of usually dials us; after about this long we dial it."""
+SEEK_S: Final = 5.0
+"""A node that others see is dialled for that at most this often, besides its back-off."""
+BOOK_S: Final = 0.1
+"""The address book is on disk so long after it changed. Larger: fewer writes while many join. Smaller: a node that
+is killed right then finds its mesh again."""
+URGENT_S: Final = 2.0
+"""At most one heartbeat beside the regular ones in this time: what refutes accusations."""
 
 REFUSED: Final = "closed and refused"
 ANSWERED: Final = "closed, and another node answers at its address"
-
-
-class Watcher(Protocol):
-    """Who wants to know of members: the node, which tells its rooms."""
-
-    def member_back(self, peer: str) -> None:
-        """It may be listed again."""
-
-    def member_suspended(self, peer: str) -> None:
-        """There is evidence against it."""
-
-    def member_unlinked(self, peer: str) -> None:
-        """Its link broke: what was asked of it may be lost, and nothing can be asked of it."""
-
-    def boot_ended(self, peer: str, boot: int) -> None:
-        """That run of the member is over: what it claimed is void."""
-
-    def members_changed(self) -> None:
-        """The set of members that are not dropped is another one: electors move."""
-
-
-class Member(msgspec.Struct):
-    """What is known of another node. ``greeted``: its hello came since it was last dropped."""
-
-    profile: Profile
-    state: str
-    heard_at: float
-    linked: bool = False
-    greeted: bool = False
-    suspended: bool = False
-    silent: bool = False
-    beating: bool = False
-    tries: int = 0
-    refusals: int = 0
-    evidence: str = ""
-    dialling: bool = False
-    lost_at: float = 0.0
-    rtt_s: float = 0.0
 
 
 class Membership:
@@ -84,20 +59,26 @@ class Membership:
     def __init__(
         self, turn: Turn, settings: Settings, describe: Callable[[], Profile], watcher: Watcher
     ) -> None:
-        self._turn, self._settings, self._describe, self._watcher = turn, settings, describe, watcher
+        self._turn, self._settings, self._describe, self.watcher = turn, settings, describe, watcher
+        self.book = Book(turn)
         self.members: dict[str, Member] = {}
+        self.trips = RoundTrips(turn, settings, self.members)
         self.links: dict[str, None] = {}
         self.incarnation = 1
         self.addresses: tuple[str, ...] = ()
         self.joined = False
         self._sequence = 0
+        self._urgent_at = -URGENT_S
         self._present: tuple[str, ...] = (turn.me,)
+        self.losses = Losses(turn)
+        self.suspicion = Suspicion(turn, settings, self)
 
     # --- what others ask ---------------------------------------------------------------------------------
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Members present and nodes remembered, and their limits."""
-        return {"members": (len(self._present), CELL_MAX), "nodes known": (len(self.members), KNOWN_MAX)}
+        own = {"members": (len(self._present), CELL_MAX), "nodes known": (len(self.members), KNOWN_MAX)}
+        return own | {"losses": (self.losses.size(), KNOWN_MAX)} | self.suspicion.sizes()
 
     def present(self) -> tuple[str, ...]:
         """Members that are not dropped and did not leave, this node included, sorted."""
@@ -117,7 +98,20 @@ class Membership:
 
     def reachable(self, peer: str) -> bool:
         """Whether something can be asked of a member from here."""
-        return self.usable(peer) and (peer == self._turn.me or self.members[peer].linked)
+        if peer == self._turn.me:
+            return True
+        member = self.members.get(peer)
+        return member is not None and self.usable(peer) and member.linked and not member.silent
+
+    def preserving(self) -> bool:
+        """Whether more than a third of the cell was dropped within a minute: only requests set elections off."""
+        return self.losses.preserving(len(self._present))
+
+    def flapping(self, peer: str) -> bool:
+        """Whether a member, or this node, was dropped so often of late that it is no candidate for a while."""
+        if peer == self._turn.me:
+            return self.losses.flaps_itself(len(self._present))
+        return self.losses.flapping(peer)
 
     def boot_of(self, peer: str) -> int | None:
         """The boot of a member's current run; None if it has none that is known to live."""
@@ -147,47 +141,16 @@ class Membership:
         """Seconds between this node's heartbeats now."""
         return heartbeat_interval_s(self._settings, len(self._present))
 
-    # --- round trips -------------------------------------------------------------------------------------
-
-    def rtt_s(self, peer: str) -> float:
-        """The smoothed round trip to a member, or the assumed one; 0 to oneself."""
-        if peer == self._turn.me:
-            return 0.0
-        member = self.members.get(peer)
-        return member.rtt_s if member and member.rtt_s else self._settings.rtt_s
-
-    def sample_rtt(self, peer: str, seconds: float) -> None:
-        """A measured round trip (smoothed by 1/8, RFC 6298)."""
-        member = self.members.get(peer)
-        if member:
-            member.rtt_s = seconds if not member.rtt_s else member.rtt_s + 0.125 * (seconds - member.rtt_s)
-
-    def measure(self, peer: str) -> None:
-        """Send what will be answered at once."""
-        self._turn.send(peer, Ping(round(self._turn.now * 1e6)))
-
-    def ping(self, peer: str, message: Ping) -> None:
-        """A peer measures its way to us."""
-        self._turn.send(peer, Pong(message.stamp_us))
-
     def pong(self, peer: str, message: Pong) -> None:
-        """A peer answered: one round trip, unless the stamp is not ours."""
-        seconds = self._turn.now - message.stamp_us / 1e6
-        if 0 <= seconds <= self._settings.hello_s:
-            self.sample_rtt(peer, seconds)
-        else:
-            self._turn.count("pong_odd")
-
-    def _measure_next(self) -> None:
-        """One linked member a heartbeat, in turn: a measure that does not grow with the cell."""
-        linked = [peer for peer, member in self.members.items() if member.linked]
-        if linked:
-            self.measure(linked[self._sequence % len(linked)])
+        """A peer answered a ping: it lives, and this is how far it is."""
+        if self.trips.pong(peer, message):
+            self.suspicion.answered(peer)
 
     # --- links -------------------------------------------------------------------------------------------
 
     def begin(self, event: Begin) -> None:
         """Start: hear heartbeats, and send them."""
+        self.book.begin(event.contacts)
         self.incarnation, self.addresses = event.incarnation, event.addresses
         self._turn.do(Subscribe(self.topic()))
         self._turn.do(Persist("incarnation", str(event.incarnation).encode()))
@@ -222,11 +185,12 @@ class Membership:
         if not member:
             return
         member.linked = member.beating = member.silent = False
-        member.lost_at, member.tries, member.refusals = self._turn.now, 0, 0
-        self._watch_ring()
+        member.lost_at, member.tries, member.refusals, member.missed = self._turn.now, 0, 0, True
+        self.suspicion.watch_ring()
+        self.suspicion.unlinked(event.peer)
         if member.state != LEFT:
             self.dial(event.peer)
-        self._watcher.member_unlinked(event.peer)
+        self.watcher.member_unlinked(event.peer)
 
     def dial(self, peer: str) -> None:
         """See to it that there is a link with a known node."""
@@ -234,7 +198,7 @@ class Membership:
         if member is None or member.linked or member.dialling or not member.profile.addresses:
             return
         self._turn.timers.cancel(("member", "dial", peer))
-        member.dialling = True
+        member.dialling, member.dialled_at = True, self._turn.now
         addresses = member.profile.addresses
         self._turn.do(Dial(peer, addresses[member.tries % len(addresses)]))
         self._turn.after(self._settings.dial_s, "member", "dialled", peer)
@@ -244,6 +208,16 @@ class Membership:
         member = self.members.get(peer)
         waits = self._turn.timers.has(("member", "dial", peer))
         if member and not member.linked and not member.dialling and not waits:
+            self._turn.after(self.jittered(DIAL_SOON_S), "member", "dial", peer)
+
+    def seek(self, peer: str) -> None:
+        """Others see this node: if it is suspect let it answer, if there is no link dial it soon."""
+        member = self.members.get(peer)
+        if member is None:
+            return
+        if member.linked and member.state == SUSPECT:
+            self.trips.measure(peer)
+        elif not member.linked and not member.dialling and self._turn.now - member.dialled_at > SEEK_S:
             self._turn.after(self.jittered(DIAL_SOON_S), "member", "dial", peer)
 
     def dial_failed(self, event: DialFailed) -> None:
@@ -259,10 +233,11 @@ class Membership:
         if member.linked:
             return
         count = len(member.profile.addresses)
-        if member.refusals >= count and member.state == ALIVE and member.greeted:
-            self._suspect(event.peer, member, ANSWERED if event.answered_by else REFUSED)
+        if member.refusals >= count and member.state in (ALIVE, SUSPECT) and member.greeted:
+            self.suspicion.refused(event.peer, member, ANSWERED if event.answered_by else REFUSED)
         if self._turn.now - member.lost_at > self._settings.redial_forget_s and event.peer not in self._present:
-            del self.members[event.peer]
+            self.book.forget(event.peer)
+            self._forget(event.peer)
         elif member.tries < count:
             self.dial(event.peer)
         elif member.state != LEFT:
@@ -286,6 +261,8 @@ class Membership:
             self._turn.count("heartbeat_beyond_cell")
         elif known and self.outdated(known, profile):
             self._turn.count("heartbeat_outdated")
+        elif known and known.state == SUSPECT and self.suspicion.is_late(peer, profile.incarnation):
+            self._turn.count("heartbeat_late")
         else:
             self.heard(peer, profile)
             self.dial_soon(peer)
@@ -318,9 +295,7 @@ class Membership:
         if len(self.members) >= KNOWN_MAX:
             gone = [other for other in self.members if other not in self._present]
             oldest = min(gone, key=lambda other: (self.members[other].heard_at, other))
-            for timer in ("dial", "dialled"):
-                self._turn.timers.cancel(("member", timer, oldest))
-            del self.members[oldest]
+            self._forget(oldest)
         now = self._turn.now
         member = self.members[peer] = Member(profile, "", now, linked=peer in self.links, lost_at=now)
         return member
@@ -329,71 +304,104 @@ class Membership:
         """A node said this of itself, now: it is alive."""
         member = self.members.get(peer) or self._add(peer, profile)
         before, was = member.profile.node.boot, member.state
+        if before != profile.node.boot:
+            self.suspicion.forget(peer)
+        elif was == SUSPECT:
+            refuted = profile.incarnation > member.profile.incarnation
+            how = f"it refutes, in incarnation {profile.incarnation}" if refuted else "it is heard again"
+            self.suspicion.cure(peer, how)
+        if was == DROPPED:
+            self.losses.returned(peer)
         member.profile, member.heard_at, member.state = profile, self._turn.now, ALIVE
         ttl_s = self.interval_s() * self._settings.heartbeat_ttl_intervals
         self._turn.after(ttl_s, "member", "ttl", peer)
         self._turn.after(ttl_s * 2 / 3, "member", "quiet", peer)
-        self._turn.timers.cancel(("member", "drop", peer))
+        member.evidence = ""
         if was in (ALIVE, SUSPECT) and before != profile.node.boot:
-            self._watcher.boot_ended(peer, before)
+            self.watcher.boot_ended(peer, before)
             self._turn.note("node.join", node=profile.node.name, boot="restarted")
         elif was not in (ALIVE, SUSPECT):
             self._turn.note("node.join", node=profile.node.name)
             self._changed()
-        if was == SUSPECT or member.suspended:
+        if member.suspended:
             member.suspended = False
-            self._watcher.member_back(peer)
+            self.watcher.member_back(peer)
+        if was == DROPPED and member.greeted:
+            self.suspicion.watch_ring()
         return member
+
+    def _forget(self, peer: str) -> None:
+        for timer in ("dial", "dialled"):
+            self._turn.timers.cancel(("member", timer, peer))
+        self.suspicion.forget(peer)
+        self.losses.forget(peer)
+        del self.members[peer]
 
     def _changed(self) -> None:
         present = [peer for peer, m in self.members.items() if m.state in (ALIVE, SUSPECT)]
         self._present = tuple(sorted([*present, self._turn.me]))
-        self._watch_ring()
         if not self._turn.timers.has(("member", "book")):
-            self._turn.after(1.0, "member", "book")
-        self._watcher.members_changed()
+            self._turn.after(BOOK_S, "member", "book")
+        self.watcher.members_changed()
 
     def greeted(self, peer: str) -> None:
         """Its hello came over its own link: from now on it is watched."""
         member = self.members[peer]
         member.greeted, member.linked = True, peer in self.links
-        self.measure(peer)
-        self._watch_ring()
-
-    def _watch_ring(self) -> None:
-        linked = [peer for peer in self._present if peer != self._turn.me and self.members[peer].linked]
-        ring = neighbours(self._turn.me, linked)
-        for peer in linked:
-            member = self.members[peer]
-            if (peer in ring) != member.beating:
-                member.beating = peer in ring
-                self._turn.do(Beat(peer, member.beating))
+        self.trips.measure(peer)
+        self.suspicion.watch_ring()
 
     # --- evidence against members ------------------------------------------------------------------------
-
-    def silent(self, peer: str, on: bool) -> None:
-        """Native saw no beat for a while, or one again."""
-        member = self.members.get(peer)
-        if member:
-            member.silent = on
 
     def unreachable(self, peer: str) -> None:
         """A request or message could not be handed over: suspend until it is heard again."""
         member = self.members.get(peer)
         if member and member.state == ALIVE and not member.suspended:
             member.suspended = True
-            self._watcher.member_suspended(peer)
+            self.watcher.member_suspended(peer)
 
-    def _suspect(self, peer: str, member: Member, evidence: str) -> None:
+    def suspect(self, peer: str, member: Member, evidence: str, accusers: tuple[str, ...]) -> None:
+        """There is enough against a member; ``accusers`` are the names of those who say so."""
         member.state, member.suspended, member.evidence = SUSPECT, True, evidence
-        self._turn.note("node.suspect", node=member.profile.node.name, evidence=evidence)
-        self._turn.after(self._settings.suspect_s, "member", "drop", peer)
-        self._watcher.member_suspended(peer)
+        self._turn.note("node.suspect", node=member.profile.node.name, evidence=evidence, accusers=accusers)
+        self.watcher.member_suspended(peer)
 
-    def _drop(self, peer: str, member: Member, evidence: str) -> None:
-        member.state, member.suspended, member.greeted = DROPPED, True, False
-        self._turn.note("node.drop", node=member.profile.node.name, evidence=evidence)
-        self._gone(peer, member, ("ttl", "quiet", "drop"))
+    def back(self, peer: str, member: Member, evidence: str) -> None:
+        """A suspect lives."""
+        member.state, member.suspended, member.evidence = ALIVE, False, ""
+        self._turn.note("node.back", node=member.profile.node.name, evidence=evidence)
+        self.watcher.member_back(peer)
+
+    def drop(self, peer: str, member: Member, evidence: str, accusers: tuple[str, ...]) -> None:
+        """It is certainly gone. A link that is open all the same stays; it is not watched any more."""
+        member.state, member.suspended, member.greeted = DROPPED, True, member.linked
+        member.evidence = evidence
+        if member.beating:
+            member.beating = member.silent = False
+            self._turn.do(Beat(peer, False))
+        self._turn.note("node.drop", node=member.profile.node.name, evidence=evidence, accusers=accusers)
+        self._gone(peer, member, ("ttl", "quiet"))
+        self.losses.dropped(peer, len(self._present))
+
+    def refute(self, peer: str, message: Accused) -> None:
+        """A member accuses this node of being gone: say otherwise in a higher incarnation, that now counts for all.
+        Accusations of another incarnation are old, or made up."""
+        mine = self._describe()
+        if (message.boot, message.incarnation) != (mine.node.boot, mine.incarnation):
+            self._turn.count("accusation_outdated")
+        elif not self._turn.timers.has(("member", "urgent")):
+            self._turn.note("node.refute", accuser=self.name_of(peer), evidence=message.kind)
+            self._turn.after(max(0.0, self._urgent_at + URGENT_S - self._turn.now), "member", "urgent")
+
+    def _refuted(self) -> None:
+        self._urgent_at = self._turn.now
+        self.rise(self.incarnation)
+        self._say()
+
+    def rise(self, above: int) -> None:
+        """Take an incarnation above one that is known of this node."""
+        self.incarnation = above + 1
+        self._turn.do(Persist("incarnation", str(above + 1).encode()))
 
     def goodbye(self, peer: str, message: Goodbye) -> None:
         """``node.leave``: believed at once, for that boot."""
@@ -402,13 +410,15 @@ class Membership:
             return
         member.state, member.greeted = LEFT, False
         self._turn.note("node.leave", node=member.profile.node.name)
-        self._gone(peer, member, ("ttl", "quiet", "drop", "dial"))
+        self._gone(peer, member, ("ttl", "quiet", "dial"))
 
     def _gone(self, peer: str, member: Member, timers: tuple[str, ...]) -> None:
         for timer in timers:
             self._turn.timers.cancel(("member", timer, peer))
-        self._watcher.boot_ended(peer, member.profile.node.boot)
+        self.suspicion.forget(peer)
+        self.watcher.boot_ended(peer, member.profile.node.boot)
         self._changed()
+        self.suspicion.watch_ring()
 
     def leave(self) -> None:
         """Say goodbye to everybody, by gossip and on every link, and keep where they are for the next start."""
@@ -425,10 +435,11 @@ class Membership:
         """A timer of this room fired."""
         member = self.members.get(peer)
         if what == "heartbeat":
-            self._sequence += 1
-            self._turn.gossip(self.topic(), Heartbeat(self._describe(), self._sequence))
+            self._say()
             self._turn.after(self.jittered(self.interval_s()), "member", "heartbeat")
-            self._measure_next()
+            self.trips.measure_next(self._sequence)
+        elif what == "urgent":
+            self._refuted()
         elif what == "book":
             self._persist_book()
         elif what == "dial":
@@ -436,19 +447,25 @@ class Membership:
         elif member is not None:
             self._member_due(what, peer, member)
 
+    def _say(self) -> None:
+        self._sequence += 1
+        self._turn.gossip(self.topic(), Heartbeat(self._describe(), self._sequence))
+
     def _member_due(self, what: str, peer: str, member: Member) -> None:
-        if what == "dialled" and member.dialling:
+        ttl_s = self.interval_s() * self._settings.heartbeat_ttl_intervals
+        asleep_s = self.suspicion.awake_at + ttl_s * (1 if what == "ttl" else 2 / 3) - self._turn.now
+        if what in ("ttl", "quiet") and asleep_s > 0:  # we slept: what was not heard meanwhile says nothing
+            self._turn.after(asleep_s, "member", what, peer)
+        elif what == "dialled" and member.dialling:
             self.dial_failed(DialFailed(peer, "", False, "nothing was heard of it"))
         elif what == "quiet" and member.linked and not member.silent:
             self._turn.count("deaf_redials")
             self._turn.do(Hangup(peer))
         elif what == "ttl" and member.state in (ALIVE, SUSPECT):
-            self._drop(peer, member, "no heartbeat for its TTL")
-        elif what == "drop" and member.state == SUSPECT:
-            self._drop(peer, member, member.evidence)
+            self.drop(peer, member, "no heartbeat for its TTL", (self.name_of(self._turn.me),))
 
     def _persist_book(self) -> None:
-        """Where members were met, those dropped too: a node that lost everybody has to find them again."""
-        met = [m.profile for _, m in sorted(self.members.items()) if m.state in (ALIVE, SUSPECT, DROPPED)]
-        lines = [address for profile in met for address in profile.addresses]
-        self._turn.do(Persist("book", "\n".join(lines).encode()))
+        for peer, member in sorted(self.members.items()):
+            if member.state:  # not only heard of
+                self.book.met(peer, member.profile.addresses)
+        self.book.write()

@@ -55,7 +55,9 @@ class Capacity(Value, frozen=True):
 
 class Profile(Value, frozen=True):
     """What a node says of itself in a hello and in every heartbeat. At most 1 KiB encoded. ``failures_milli``:
-    what weighs against it for every capsule, copies that failed by its own fault, faded, in thousandths."""
+    what weighs against it for every capsule, copies that failed by its own fault, faded, in thousandths.
+    ``cannot_store``: its disk takes nothing, so others keep in its stead. ``http``: the ``IP:PORT`` that its
+    gateway listens on."""
 
     node: Identity
     incarnation: Count
@@ -69,6 +71,8 @@ class Profile(Value, frozen=True):
     claims: Count = 0
     claims_digest: bytes = b""
     failures_milli: Count = 0
+    cannot_store: bool = False
+    http: Word = ""
 
 
 class Artifact(Value, frozen=True):
@@ -112,8 +116,23 @@ class Wishes(Value, frozen=True):
     away: str = ""
 
 
+SLOTS_MAX: Final = 64
+"""Copies of one capsule, whatever its record says: what one step can look at."""
+
+
+class Scale(Value, frozen=True):
+    """How many copies: at least ``min`` run without being asked for, at most ``max``; one more is started when
+    all have ``concurrency`` requests at once (0: never)."""
+
+    min: Count = 0
+    max: Count = 1
+    concurrency: Count = 0
+
+
 class Record(Value, frozen=True):
-    """A capsule as it orbits. At most 16 KiB encoded and signed; secrets are never in it."""
+    """A capsule as it orbits. At most 16 KiB encoded and signed; secrets are never in it. ``ttl_s``, ``keep`` and
+    ``not_after_s`` (seconds since 1970, 0 for never) say how long it is visible. ``withdrawn``: this is a
+    tombstone, the record that says so; its ``not_after_s`` is until when it is remembered."""
 
     name: str
     generation: Count
@@ -130,6 +149,10 @@ class Record(Value, frozen=True):
     outgoing: tuple[str, ...] = ()
     ttl_s: Count = 300
     keep: bool = True
+    idle_s: Count = 60
+    scale: Scale = Scale()
+    not_after_s: Count = 0
+    withdrawn: bool = False
 
 
 class SignedRecord(Value, frozen=True):
@@ -187,6 +210,11 @@ not UTF-8, nesting without end."""
 def decode_record(data: bytes) -> Record:
     """The inverse of ``encode_record``. Raises one of ``UNREADABLE``."""
     return _RECORD.decode(data)
+
+
+def slots_max(record: Record) -> int:
+    """Copies that the capsule may have: slots are numbered from 0 below this."""
+    return max(1, min(record.scale.max, SLOTS_MAX))
 
 
 def clip(text: str) -> str:

@@ -8,7 +8,10 @@ that is not in the table raises ``ImpossibleTransition`` with the copy's history
     start  --StartFailed-->  failure    it will not run here (where what it needs has to be prepared again, it
                                         starts anew after that, once)
     start  --stop-->         end        the election was lost, or a newer generation came
-    active --stop-->         end        drained or replaced; the cause is written down before the signal
+    active --drain-->        draining   no request is sent to it any more; the cause is written down now
+    active --stop-->         end        it never served
+    draining --Drained, or drain_grace_s-->  end     those under way were answered, or had their time
+    draining --Ended-->      end        it ended by itself
     active --Ended-->        failure    it ended behind our back
 """
 
@@ -19,8 +22,8 @@ from typing import Final, Protocol
 import msgspec
 
 from falak.core.artifacts import HERE, PREPARED, Artifacts
-from falak.core.effects import Start, Stop
-from falak.core.events import Ended, Started, StartFailed
+from falak.core.effects import DrainCopy, Start, Stop
+from falak.core.events import Drained, Ended, Started, StartFailed
 from falak.core.gravity import Failures
 from falak.core.model import Record
 from falak.core.orbits import Orbits
@@ -29,10 +32,19 @@ from falak.core.turn import Turn
 
 START: Final = "start"
 ACTIVE: Final = "active"
+DRAINING: Final = "draining"
 FAILURE: Final = "failure"
 END: Final = "end"
 TRANSITIONS: Final = frozenset(
-    {(START, ACTIVE), (START, FAILURE), (START, END), (ACTIVE, END), (ACTIVE, FAILURE)}
+    {
+        (START, ACTIVE),
+        (START, FAILURE),
+        (START, END),
+        (ACTIVE, DRAINING),
+        (ACTIVE, END),
+        (ACTIVE, FAILURE),
+        (DRAINING, END),
+    }
 )
 
 
@@ -53,7 +65,7 @@ class Holder(Protocol):
 class Copy(msgspec.Struct):
     """One instance of a capsule on this node. ``confirmed``: its election was won. ``queued``: it waits for
     its artifact to be fetched or prepared; ``again``: it did so a second time. ``ending``: it gets no more
-    requests. ``why``: what ended it."""
+    requests, since ``ending_at``. ``why``: what ended it."""
 
     instance: int
     record: Record
@@ -65,6 +77,7 @@ class Copy(msgspec.Struct):
     queued: bool = False
     again: bool = False
     ending: bool = False
+    ending_at: float = 0.0
     load_s: float = 0.0
     why: str = ""
     history: list[str] = msgspec.field(default_factory=list)
@@ -146,9 +159,28 @@ class Momentum:
             self._note_started(copy)
             self._holder.copy_active(copy)
 
+    def drain(self, copy: Copy, why: str) -> None:
+        """End a copy on purpose that no request is sent to any more: once those under way are answered. One
+        that has not started ends at once."""
+        if copy.state != ACTIVE:
+            if copy.state == START:
+                self.stop(copy, why)
+            return
+        copy.why, copy.ending, copy.ending_at = why, True, self._turn.now
+        self._go(copy, DRAINING, why)
+        self._turn.note("momentum.draining", copy.cause, capsule=copy.name, slot=copy.slot, reason=why)
+        self._turn.after(self._settings.drain_grace_s, "momentum", "drain", str(copy.instance))
+        self._turn.do(DrainCopy(copy.instance))
+
+    def drained(self, event: Drained) -> None:
+        """Nothing is under way at a copy that drains."""
+        copy = self.copies.get(event.instance)
+        if copy and copy.state == DRAINING:
+            self.stop(copy, copy.why)
+
     def stop(self, copy: Copy, why: str) -> None:
-        """End a copy on purpose."""
-        if copy.confirmed and copy.state == ACTIVE:
+        """End a copy on purpose, now."""
+        if copy.state == DRAINING:
             self._note_ended(copy, why)
         self._go(copy, END, why)
         self._close(copy)
@@ -158,7 +190,8 @@ class Momentum:
     def _close(self, copy: Copy) -> None:
         if self.copies.pop(copy.instance, None):
             self._reserve(copy.record, -1)
-        self._turn.timers.cancel(("momentum", "start", str(copy.instance)))
+        for timer in ("start", "drain"):
+            self._turn.timers.cancel(("momentum", timer, str(copy.instance)))
 
     # --- what happened -----------------------------------------------------------------------------------
 
@@ -207,14 +240,22 @@ class Momentum:
         copy = self.copies.get(event.instance)
         if copy is None:
             return
+        if copy.state == DRAINING:
+            self._note_ended(copy, copy.why)
+            self._go(copy, END, event.why)
+            self._close(copy)
+            return
         if copy.confirmed and copy.state == ACTIVE:
             self._note_ended(copy, event.why)
         self._fail(copy, event.why, False)
 
-    def due(self, instance: str) -> None:
-        """A copy did not start in time."""
+    def due(self, what: str, instance: str) -> None:
+        """A copy did not start in time, or has requests under way still when its grace is over."""
         copy = self.copies.get(int(instance))
-        if copy and copy.state == START:
+        if copy and what == "drain" and copy.state == DRAINING:
+            self._turn.count("drain_grace_over")
+            self.stop(copy, copy.why)
+        elif copy and what == "start" and copy.state == START:
             if not copy.queued:
                 self._turn.do(Stop(copy.instance, "start deadline"))
             self._fail(copy, f"it did not start within {self._settings.start_s:g} s", False)
@@ -254,4 +295,12 @@ class Momentum:
         )
 
     def _note_ended(self, copy: Copy, why: str) -> None:
-        self._turn.note("momentum.ended", copy.cause, capsule=copy.name, slot=copy.slot, reason=why)
+        drained_ms = round((self._turn.now - copy.ending_at) * 1000, 3) if copy.ending_at else 0.0
+        self._turn.note(
+            "momentum.ended",
+            copy.cause,
+            capsule=copy.name,
+            slot=copy.slot,
+            reason=why,
+            drained_ms=drained_ms,
+        )

@@ -23,29 +23,36 @@ from falak.core import events as ev
 from falak.core import wire
 from falak.core.artifacts import Artifacts
 from falak.core.claims import Claims
+from falak.core.draining import Draining
 from falak.core.effects import Effect, Retry
 from falak.core.election import Election
 from falak.core.gravity import Weights
+from falak.core.idling import Idling
 from falak.core.joining import Joining
 from falak.core.membership import Membership
 from falak.core.model import Capacity, Claim, Identity, Profile
 from falak.core.momentum import Copy, Momentum
 from falak.core.orbits import Orbits
 from falak.core.publishing import Publishing
+from falak.core.rollcall import RollCall
 from falak.core.settings import STEP_SLOTS_MAX, Settings
+from falak.core.sync import Sync
 from falak.core.turn import Turn
 
+SLEPT_S: Final = 2.0
+"""A node that stood still for longer asks what it missed before it lets records expire."""
 UNDER_WAY_S: Final = 5.0
 """What came this long before a link was lost may have been lost on its way to the other side."""
 
 
 class Place(msgspec.Struct, frozen=True):
-    """What an operator says of a node: its orbits, tags, and what it can run."""
+    """What an operator says of a node: its orbits, tags, what it can run, and where its gateway listens."""
 
     orbits: tuple[str, ...] = ("default",)
     tags: tuple[str, ...] = ()
     arch: str = ""
     runtimes: tuple[str, ...] = ("wasm",)
+    http: str = ""
 
 
 class Node:
@@ -57,13 +64,12 @@ class Node:
         self.me, self.place, self.settings = me, place, settings
         self.turn = Turn(me.id, seed)
         self._capacity = Capacity()
-        self._draining = False
         self.members = Membership(self.turn, settings, self.profile, self)
+        self.rollcall = RollCall(self.turn, self.members)
         self.joining = Joining(self.turn, settings, self.members, self.profile, self)
         self.artifacts = Artifacts(self.turn, settings, self._artifact_changed)
-        self.orbits = Orbits(
-            self.turn, settings, self.members, self.artifacts, place.orbits, self._record_changed
-        )
+        self.orbits = Orbits(self.turn, settings, self.members, self.artifacts, place.orbits, self)
+        self.sync = Sync(self.turn, settings, self.members, self.orbits)
         self.publishing = Publishing(self.turn, settings, self.members, self.orbits, self.artifacts)
         self.claims = Claims(
             self.turn,
@@ -86,6 +92,8 @@ class Node:
             self.artifacts,
             self.profile,
         )
+        self.idling = Idling(self.turn, settings, self.momentum, self.election.end_copy)
+        self.draining = Draining(self.turn, self.members, self.election, self.momentum)
         self._on_event = self._event_table()
         self._on_message = self._message_table()
         self._on_timer = self._timer_table()
@@ -99,6 +107,7 @@ class Node:
         self.turn.own.clear()
         self._on_event[type(event)](event)
         self._drain(now)
+        self.draining.settle()
         return self.turn.effects
 
     def next_deadline(self) -> float | None:
@@ -147,66 +156,103 @@ class Node:
             place.arch,
             place.runtimes,
             self.capacity(),
-            self._draining,
+            self.draining.on,
             count,
             digest,
             round(1000 * self.momentum.node_failure_weight()),
+            bool(self.orbits.keeping.disk_why),
+            place.http,
         )
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Everything here that could grow, and its limit, by name."""
-        rooms = (self.members, self.orbits, self.publishing, self.claims, self.momentum, self.election)
+        rooms = (
+            self.members,
+            self.rollcall,
+            self.orbits,
+            self.sync,
+            self.publishing,
+            self.claims,
+            self.momentum,
+            self.election,
+        )
         return {name: size for room in rooms for name, size in room.sizes().items()}
 
     # --- joints between rooms ----------------------------------------------------------------------------
 
     def member_back(self, peer: str) -> None:
-        """See ``membership.Watcher``."""
+        """See ``member.Watcher``."""
         self.claims.member_changed(peer, "")
         self.election.calls.member_changed(peer)
+        if self.members.reachable(peer):
+            self.claims.met(peer)
+            self.election.calls.met(peer)
+            self.election.convening.met(peer)
 
     def member_suspended(self, peer: str) -> None:
-        """See ``membership.Watcher``."""
+        """See ``member.Watcher``."""
         self.claims.member_changed(peer, f"{self.members.name_of(peer)} is suspect")
         self.election.calls.member_changed(peer)
         self.election.convening.member_suspended(peer)
 
     def member_unlinked(self, peer: str) -> None:
-        """See ``membership.Watcher``."""
+        """See ``member.Watcher``."""
         self.election.calls.member_changed(peer)
 
     def boot_ended(self, peer: str, boot: int) -> None:
-        """See ``membership.Watcher``."""
+        """See ``member.Watcher``."""
+        self.rollcall.gone(peer)
         self.claims.boot_ended(peer, boot)
+        self.sync.boot_ended(peer)
         self.election.calls.boot_ended(peer)
         self.election.convening.callers.gone(peer)
         self.election.convening.member_suspended(peer)
 
     def members_changed(self) -> None:
-        """See ``membership.Watcher``."""
+        """See ``member.Watcher``."""
         self.orbits.members_changed()
         self.claims.members_changed()
         self.publishing.progressed()
         self.election.convening.members_changed()
+        self.election.scaling.members_changed()
 
     def met(self, peer: str, joining: bool) -> None:
         """See ``joining.Host``."""
         member = self.members.members[peer]
         if not joining:
-            self.orbits.first_sync(peer, member.profile, member.lost_at - UNDER_WAY_S)
+            self.sync.first_sync(peer, member.profile, member.lost_at - UNDER_WAY_S)
+            self.rollcall.met(peer, member)
+            self.sync.met(peer)
         self.claims.met(peer)
         self.election.calls.met(peer)
         self.election.convening.met(peer)
 
     def first_sync(self, peer: str, profile: Profile) -> None:
         """See ``joining.Host``."""
-        self.orbits.first_sync(peer, profile)
+        self.sync.first_sync(peer, profile)
 
     def joined(self) -> None:
         """See ``joining.Host``."""
+        self.orbits.joined()
+        self.sync.with_somebody()
         self.election.voting.look_again()
         self.election.calls.joined()
         self.publishing.joined()
+        self.election.scaling.members_changed()
+
+    def record_changed(self, name: str, generation: int, born: bool) -> None:
+        """See ``orbits.Listener``. A tombstone ends what there is."""
+        if born:
+            self.election.convening.saw_birth(name)
+        if self.orbits.get(name) is None:
+            self.record_gone(name)
+        else:
+            self.election.record_changed(name, generation)
+        self.publishing.record_changed(name)
+
+    def record_gone(self, name: str, why: str = "it was withdrawn") -> None:
+        """A capsule's record is withdrawn or over: its copies here drain, and nothing is sent to others."""
+        self.election.record_gone(name, why)
 
     def copy_active(self, copy: Copy) -> None:
         """See ``momentum.Holder``."""
@@ -217,17 +263,13 @@ class Node:
         self.election.copy_failed(copy, why, capsule_fault)
 
     def _artifact_changed(self, digest: str, why: str, capsule_fault: bool) -> None:
-        self.orbits.artifact_changed(digest, why)
+        self.orbits.keeping.artifact_changed(digest, why)
         self.momentum.artifact_changed(digest, why, capsule_fault)
         self.publishing.progressed()
 
-    def _record_changed(self, name: str, generation: int, born: bool) -> None:
-        if born:
-            self.election.convening.saw_birth(name)
-        self.election.record_changed(name, generation)
-        self.publishing.record_changed(name)
-
     def _directory_changed(self, name: str, ended: Claim | None, reason: str, capsule_fault: bool) -> None:
+        if ended and self.members.boot_of(ended.holder) is None and not self.claims.live(name):
+            self.orbits.risk.copy_ended(name, ended.holder)
         self.election.directory_changed(name, ended, reason, capsule_fault)
 
     def _give_way(self, claim: Claim) -> None:
@@ -244,8 +286,9 @@ class Node:
             ev.LinkUp: self._link_up,
             ev.LinkDown: self._link_down,
             ev.DialFailed: self._dial_failed,
-            ev.PeerSilent: lambda e: members.silent(e.peer, True),
-            ev.PeerBack: lambda e: members.silent(e.peer, False),
+            ev.PeerSilent: lambda e: members.suspicion.silent(e.peer, True),
+            ev.PeerBack: lambda e: members.suspicion.silent(e.peer, False),
+            ev.Stalled: self._stalled,
             ev.Received: lambda e: self._message(e.peer, e.message),
             ev.OtherVersion: self.joining.other_version,
             ev.Undelivered: lambda e: self.turn.count("undelivered"),
@@ -256,6 +299,8 @@ class Node:
             ev.Answered: calls.answered,
             ev.Publish: self.publishing.publish,
             ev.Signed: self.publishing.signed,
+            ev.Withdraw: self.publishing.withdraw,
+            ev.Rollback: self.publishing.roll_back,
             ev.Persisted: self._persisted,
             ev.Fetched: artifacts.fetched,
             ev.Prepared: artifacts.prepared,
@@ -263,13 +308,18 @@ class Node:
             ev.StartFailed: momentum.start_failed,
             ev.Ended: momentum.ended,
             ev.Sampled: self._sampled,
-            ev.Leave: self._leave,
+            ev.Crowded: self.election.scaling.crowded,
+            ev.Drained: momentum.drained,
+            ev.Drain: self.draining.told,
+            ev.Leave: lambda e: self.draining.leave(),
         }
 
     def _begin(self, event: ev.Begin) -> None:
         self.artifacts.found(event.artifacts)
         self.members.begin(event)
-        self.orbits.begin(event.kept)
+        self.rollcall.begin()
+        self.orbits.begin(event)
+        self.sync.begin()
         if event.incarnation > 1 and event.contacts:
             self.election.voting.begin_silence()
         self.joining.begin(event)
@@ -301,16 +351,19 @@ class Node:
             self.election.calls.forgone(event.key)
 
     def _persisted(self, event: ev.Persisted) -> None:
-        self.orbits.persisted(event)
+        self.orbits.keeping.persisted(event)
         self.publishing.progressed()
+
+    def _stalled(self, event: ev.Stalled) -> None:
+        self.members.suspicion.stalled(event.seconds)
+        if event.seconds > SLEPT_S:
+            self.orbits.presence.woke()
+            self.sync.with_somebody()
 
     def _sampled(self, event: ev.Sampled) -> None:
         self._capacity = event.capacity
-
-    def _leave(self, event: ev.Leave) -> None:
-        self._draining = True
-        self.election.end_all("its node leaves")
-        self.members.leave()
+        self.orbits.presence.clock(event.wall_s)
+        self.idling.sampled(event.used)
 
     # --- messages ----------------------------------------------------------------------------------------
 
@@ -331,20 +384,29 @@ class Node:
             wire.Introduced: lambda p, m: joining.introduced(m),
             wire.Heartbeat: self._heartbeat,
             wire.Goodbye: members.goodbye,
-            wire.Ping: members.ping,
+            wire.Probe: members.suspicion.probe,
+            wire.Probed: members.suspicion.probed,
+            wire.Accused: members.suspicion.accused,
+            wire.MembersDigest: self.rollcall.digest,
+            wire.MembersSeen: self.rollcall.seen,
+            wire.Ping: members.trips.ping,
             wire.Pong: members.pong,
             wire.Announce: lambda p, m: orbits.announced(m),
-            wire.Records: lambda p, m: orbits.synced(m),
+            wire.Records: orbits.synced,
+            wire.Renewals: orbits.presence.renewed,
+            wire.Compare: self.sync.compared,
+            wire.Differs: self.sync.differs,
+            wire.RecordsAsked: self.sync.asked,
             wire.Lookup: orbits.lookup,
             wire.Found: publishing.found,
-            wire.Keep: orbits.keep,
+            wire.Keep: orbits.keeping.keep,
             wire.Kept: publishing.kept,
             wire.HostEntry: lambda p, m: orbits.hosts.entered(m),
             wire.Call: convening.called,
             wire.Heard: calls.heard,
-            wire.Holders: calls.holders,
-            wire.Unknown: calls.unknown,
-            wire.Refused: calls.refused,
+            wire.Holders: self.election.holders,
+            wire.Unknown: self.election.unknown,
+            wire.Refused: self.election.refused,
             wire.Look: convening.looked,
             wire.Saw: convening.saw,
             wire.Summon: candidates.summoned,
@@ -363,7 +425,10 @@ class Node:
         }
 
     def _heartbeat(self, peer: str, message: wire.Heartbeat) -> None:
+        before = self.members.profile_of(peer)
         self.members.heartbeat(peer, message)
+        if before and before.cannot_store != message.profile.cannot_store:
+            self.orbits.members_changed()
         if self.members.joined and self.members.usable(peer):
             self.claims.compare(peer, message.profile.claims, message.profile.claims_digest)
 
@@ -376,11 +441,18 @@ class Node:
     def _timer_table(self) -> dict[str, Callable[..., None]]:
         return {
             "member": lambda what, peer="": self.members.due(what, peer),
+            "suspicion": self.members.suspicion.due,
+            "rollcall": lambda what: self.rollcall.due(),
             "joining": lambda what, peer="": self.joining.due(what, peer),
-            "orbits": lambda what: self.orbits.due(),
+            "orbits": self.orbits.due,
+            "risk": lambda what: self.orbits.regossip(),
+            "presence": self.orbits.presence.due,
+            "keeping": lambda what: self.orbits.keeping.due(),
+            "sync": lambda what, peer="": self.sync.due(what, peer),
             "publish": self.publishing.due,
             "claims": self.claims.due,
-            "momentum": lambda what, instance: self.momentum.due(instance),
+            "momentum": self.momentum.due,
+            "scale": self.election.scaling.due,
             "voting": lambda what: self.election.voting.look_again(),
             "calls": self.election.calls.due,
             "convene": self.election.convening.due,

@@ -14,13 +14,14 @@ from msgspec.structs import replace
 
 from falak.core.artifacts import Artifacts
 from falak.core.effects import Published, Refuse, Retry, Sign
-from falak.core.events import Publish, Signed
+from falak.core.events import Publish, Rollback, Signed, Withdraw
 from falak.core.hosts import PREFIX
+from falak.core.keeping import Held
 from falak.core.membership import Membership
-from falak.core.model import Record, content_of, encode_record
-from falak.core.orbits import Held, Orbits, default_host
+from falak.core.model import UNREADABLE, Record, SignedRecord, content_of, decode_record, encode_record
+from falak.core.orbits import PREVIOUS, Orbits, default_host
 from falak.core.quorum import needed
-from falak.core.settings import GOSSIP_MAX_BYTES, Settings
+from falak.core.settings import GOSSIP_MAX_BYTES, TOMBSTONE_S, Settings
 from falak.core.turn import Turn
 from falak.core.wire import Announce, Found, Keep, Kept, Lookup
 
@@ -46,6 +47,8 @@ class _Launch(msgspec.Struct):
     kept_by: set[str] = msgspec.field(default_factory=set)
     refusals: dict[str, str] = msgspec.field(default_factory=dict)
     signing: bool = False
+    rolls_back: bool = False
+    before: Record | None = None
     changed: bool = False
 
 
@@ -92,15 +95,67 @@ class Publishing:
             self._turn.do(Published(event.request, record.name, 0, (), False, why))
             return
         self._artifacts.found(a.digest for a in record.artifacts)
-        launch = self._launches[event.request] = _Launch(event.request, record)
+        self._begin(event.request, record)
+
+    def _begin(self, request: int, record: Record) -> None:
+        launch = self._launches[request] = _Launch(request, record)
         for key in dict.fromkeys((record.name, *(f"{PREFIX}{route.host}" for route in record.routes))):
             self._ask(launch, key)
-        self._turn.after(self._settings.inquiry_s / 2, "publish", "inquiry", str(event.request))
-        self._turn.after(self._settings.publish_s, "publish", "deadline", str(event.request))
+        self._wait(request)
+
+    def _wait(self, request: int) -> None:
+        self._turn.after(self._settings.inquiry_s / 2, "publish", "inquiry", str(request))
+        self._turn.after(self._settings.publish_s, "publish", "deadline", str(request))
+
+    def withdraw(self, event: Withdraw) -> None:
+        """Begin to withdraw a capsule: its tombstone is the next generation, and kept as any record is."""
+        tombstone = Record(event.name, 0, "", "", withdrawn=True)
+        why = self._objection(tombstone)
+        if why:
+            self._turn.do(Published(event.request, event.name, 0, (), False, why))
+        else:
+            self._begin(event.request, tombstone)
+
+    def roll_back(self, event: Rollback) -> None:
+        """Begin a rollback: ask the electors for the generation before the newest, then publish its content."""
+        wanted = Record(event.name, 0, "", "")
+        why = self._objection(wanted)
+        if why:
+            self._turn.do(Published(event.request, event.name, 0, (), False, why))
+            return
+        launch = self._launches[event.request] = _Launch(event.request, wanted, rolls_back=True)
+        for key in (event.name, f"{PREVIOUS}{event.name}"):
+            self._ask(launch, key)
+        self._wait(event.request)
+
+    def _roll_back_to(self, launch: _Launch) -> None:
+        """The electors were asked: what they know to have been before is launched anew."""
+        name, newest = launch.record.name, self._orbits.get(launch.record.name)
+        own = self._orbits.keeping.previous.get(name)
+        self._look_at_previous(launch, own)
+        if newest is None:
+            self._fail(launch, "no capsule of this name orbits; falak capsules lists those that do")
+        elif launch.before is None or launch.before.generation >= newest.generation:
+            self._fail(launch, f"no node here has the generation before {newest.generation}: launch it again")
+        else:
+            self._end(launch)
+            self._begin(launch.request, replace(launch.before, generation=0))
+
+    @staticmethod
+    def _look_at_previous(launch: _Launch, signed: SignedRecord | None) -> None:
+        try:
+            record = decode_record(signed.data) if signed else None
+        except UNREADABLE:
+            return
+        newer = launch.before is None or (record and record.generation > launch.before.generation)
+        if record and record.name == launch.record.name and newer:
+            launch.before = record
 
     def _objection(self, record: Record) -> str:
         if not self._members.joined:
             return "this node has not joined its mesh yet; try again when it has"
+        if self._orbits.presence.is_past(record.not_after_s):
+            return "its not_after has passed"
         size = len(encode_record(record)) + SIGNATURE_ROOM_BYTES
         if size > GOSSIP_MAX_BYTES:
             return (
@@ -133,7 +188,7 @@ class Publishing:
 
     def found(self, peer: str, message: Found) -> None:
         """An elector answered an inquiry of a launch or of a search, or a convener a candidate's."""
-        if message.record is not None:
+        if message.record is not None and not message.key.startswith(PREVIOUS):
             self._orbits.accept(message.record)
         if message.token in self._searches:
             self._search_found(peer, message)
@@ -152,6 +207,8 @@ class Publishing:
                 self._fail(launch, f"host {host} belongs to capsule {message.capsule}: choose another host")
             return
         launch.heard[token].add(peer)
+        if message.key.startswith(PREVIOUS):
+            self._look_at_previous(launch, message.record)
         launch.generation = max(launch.generation, message.generation)
         if not self._unheard(launch):
             self._sign(launch)
@@ -178,15 +235,33 @@ class Publishing:
     def _sign(self, launch: _Launch) -> None:
         if launch.signing:
             return
+        if launch.rolls_back:
+            self._roll_back_to(launch)
+            return
         launch.signing = True
         self._turn.timers.cancel(("publish", "inquiry", str(launch.request)))
-        known = self._orbits.records.get(launch.record.name)
+        known = self._orbits.newest(launch.record.name)
+        if launch.record.withdrawn and not self._is_there(launch, known):
+            return
         if known and content_of(known.record) == content_of(launch.record):
             self._hold(launch, known)
             return
         launch.changed = True
-        generation = max(launch.generation, known.record.generation if known else 0) + 1
+        generation = max(launch.generation, self._orbits.generation_of(launch.record.name)) + 1
         self._turn.do(Sign(launch.request, replace(launch.record, generation=generation)))
+
+    def _is_there(self, launch: _Launch, known: Held | None) -> bool:
+        """Whether there is something to withdraw; else the launch is over. It knows its orbit by then."""
+        if known is None:
+            self._fail(launch, "no capsule of this name orbits; falak capsules lists those that do")
+            return False
+        if known.record.withdrawn:
+            self._hold(launch, known)  # withdrawn before: it only has to be kept
+            return False
+        wall_s = self._orbits.presence.wall_s()
+        until_s = int(wall_s) + TOMBSTONE_S if wall_s else 0
+        launch.record = replace(launch.record, orbit=known.record.orbit, not_after_s=until_s)
+        return True
 
     def signed(self, event: Signed) -> None:
         """Our record is signed: let it orbit."""
@@ -203,10 +278,11 @@ class Publishing:
     def _hold(self, launch: _Launch, held: Held) -> None:
         launch.held = held
         name = held.record.name
+        wanted = self._keepers_for(launch, name)
         for elector in self._orbits.electors_of(name):
             if elector == self._turn.me or elector in launch.kept_by:
                 continue
-            if elector in self._orbits.keepers_of(name):
+            if elector in wanted:
                 launch.keepers.add(elector)
                 self._turn.send(elector, Keep(held.signed))
             else:
@@ -214,12 +290,22 @@ class Publishing:
         self._turn.after(1.0, "publish", "again", str(launch.request))
         self._conclude(launch)
 
+    def _keepers_for(self, launch: _Launch, name: str) -> set[str]:
+        """The keepers, and for each that said it cannot the next elector."""
+        keepers = self._orbits.keepers_of(name)
+        others = [elector for elector in self._orbits.electors_of(name) if elector not in keepers]
+        refused = sum(1 for keeper in launch.refusals if keeper not in launch.kept_by)
+        return {*keepers, *others[:refused]}
+
     def kept(self, peer: str, message: Kept) -> None:
         """A keeper has it, or says why not."""
         for launch in list(self._launches.values()):
             if launch.held and launch.held.digest == message.digest and peer in launch.keepers:
                 if message.why:
+                    new = peer not in launch.refusals
                     launch.refusals[peer] = message.why
+                    if new:
+                        self._hold(launch, launch.held)
                 else:
                     launch.kept_by.add(peer)
                 self._conclude(launch)
@@ -227,7 +313,7 @@ class Publishing:
     def record_changed(self, name: str) -> None:
         """A launch under way whose record is not the newest any more has failed."""
         for launch in list(self._launches.values()):
-            newest = self._orbits.records.get(name)
+            newest = self._orbits.newest(name)
             if newest and launch.held and launch.record.name == name and launch.held.digest != newest.digest:
                 who = self._members.name_of(newest.signed.publisher)
                 self._fail(launch, f"generation {newest.record.generation}, published at {who}, replaced it")

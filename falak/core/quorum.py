@@ -1,4 +1,4 @@
-"""How many acks an election needs, and what a set of votes amounts to. Pure arithmetic of PROTOCOLS 6.5-6.7."""
+"""The quorum: how many acks an election needs, and what a set of votes amounts to. Pure arithmetic."""
 
 from __future__ import annotations
 

@@ -27,6 +27,17 @@ EPOCH_JUMP_MAX: Final = 2**16
 """An epoch further ahead than this of the one voted in is refused as nonsense."""
 EPOCH_MAX: Final = 2**48
 """No epoch is higher: a million elections of one slot a second would take nine years to get there."""
+RENEWALS_IN_TTL: Final = 3
+"""A record is renewed so many times in its ttl: two renewals may be lost."""
+RENEWAL_JUMP_MAX: Final = 2**16
+"""A renewal's counter further ahead than this of the one believed is nonsense, whoever confirms it."""
+TTL_MIN_S: Final = 10
+TTL_MAX_S: Final = 7 * 24 * 3600
+"""A record's ttl lies between these; one outside of them counts as the nearer."""
+TOMBSTONE_S: Final = 400 * 24 * 3600
+"""A withdrawn capsule's tombstone is kept for this long by the withdrawing node's wall clock."""
+AWAY_MAX_S: Final = 30 * 24 * 3600
+"""A node that met no other for this long does not trust the records on its disk: it asks the others first."""
 NAME_MAX_CHARS: Final = 63
 """Names of capsules, orbits, nodes, zones and tags: one DNS label."""
 STEP_SLOTS_MAX: Final = 64
@@ -44,10 +55,21 @@ class Settings(msgspec.Struct, frozen=True):
     with the members so that this holds. Larger: fresher rankings. Smaller: less traffic."""
     heartbeat_ttl_intervals: int = 3
     """A member not heard for this many intervals is dropped. Larger: fewer false drops. Smaller: faster."""
+    unheard_s: float = 1.0
+    """A lost link that is not back for this long is a silence. Larger: fewer questions about members whose link
+    broke. Smaller: a member behind a cut is left sooner."""
     suspect_s: float = 1.0
-    """From "closed and refused" to ``node.drop``. Larger: more time to refute or restart. Smaller: faster."""
+    """From "closed and refused" to ``node.drop`` with one report. Larger: more time to refute or restart. Smaller:
+    faster."""
+    suspect_least_s: float = 0.5
+    """The same with three watchers' reports. Larger and smaller: as before."""
+    silent_s: float = 10.0
+    """From "silent, and nobody hears it" to ``node.drop`` with one report. Larger: longer pauses are forgiven.
+    Smaller: a machine that lost its power is dropped sooner."""
+    silent_least_s: float = 4.0
+    """The same with three watchers' reports. Larger and smaller: as before."""
     redial_first_s: float = 0.05
-    redial_max_s: float = 15.0
+    redial_max_s: float = 5.0
     """A lost link is dialled again after ``redial_first_s``, doubled with jitter up to ``redial_max_s``.
     Larger: fewer dials to dead nodes. Smaller: links heal faster."""
     redial_forget_s: float = 24 * 3600.0
@@ -66,7 +88,7 @@ class Settings(msgspec.Struct, frozen=True):
     rtt_s: float = 0.001
     """Round trip assumed before one was measured. Larger: later hedges at first. Smaller: needless ones."""
     hedge_floor_s: float = 0.002
-    """Least slack over 3.5 round trips before a second elector is called (PROTOCOLS 6.2)."""
+    """Least slack over 3.5 round trips before a second elector is called (docs/concepts/elections.md)."""
     hedge_budget: float = 0.1
     """Hedges allowed as a share of calls. Larger: lower tail when electors are slow. Smaller: no storms."""
     hedge_burst: float = 10.0
@@ -86,7 +108,7 @@ class Settings(msgspec.Struct, frozen=True):
 
     elections_open_max: int = 8
     """Elections a convener has open at once, the rest wait in order. Larger: faster herds on fast machines.
-    Smaller: no collapse on slow ones (simulated: 200 capsules at once, MEASURED)."""
+    Smaller: no collapse on slow ones (simulated: 200 capsules at once, decision 0004)."""
     elections_waiting_max: int = 4096
     """Elections waiting behind those; beyond it a call is refused with "busy"."""
     stagger_rtts: float = 4.0
@@ -122,6 +144,34 @@ class Settings(msgspec.Struct, frozen=True):
     claims_max: int = 65_536
     """Claims that an elector keeps. Beyond it new ones are not acknowledged."""
 
+    drain_grace_s: float = 10.0
+    """A copy that is to end is given this long for the requests and streams under way. Larger: long streams end
+    by themselves. Smaller: a node leaves sooner."""
+    scale_ask_s: float = 0.25
+    """A call for one more or a newer copy that brought none is made again after this long, doubled 5 times.
+    Larger: fewer calls. Smaller: a newer generation takes over sooner where nodes are slow."""
+    scale_in_s: float = 30.0
+    """A copy that fewer copies could do the work of for this long ends. Larger: fewer starts where load comes
+    and goes. Smaller: fewer copies that have little to do."""
+    scale_in_share: float = 0.8
+    """How full the others may get by that, as a share of ``scale.concurrency``. Larger: fewer copies. Smaller:
+    less of a chance that one is called for again at once."""
+    scale_first_s: float = 0.1
+    """After a record came its least copies are called for this late: the others have it too by then."""
+    scale_see_s: float = 1.0
+    """A slot that must run and was called for is looked at again after this long, doubled up to 5 times while
+    it does not stand. Larger: calmer where a capsule cannot start. Smaller: sooner where nodes come and go."""
+    herd_per_s: float = 20.0
+    """Slots that must run which a node calls for in a second. Larger: whole sooner after a large drop. Smaller:
+    no collapse on slow machines."""
+
+    sync_s: float = 10.0
+    """Records and tombstones are compared with a random watcher this often. Larger: less traffic. Smaller: what a
+    node missed comes sooner."""
+    sync_again_s: float = 0.5
+    """Where something differed the same two compare again after this long."""
+    disk_again_s: float = 30.0
+    """A disk that took nothing is tried again this often. Larger: calmer. Smaller: a keeper is back sooner."""
     publish_s: float = 20.0
     """A publication that was not kept by enough others by then has failed."""
     inquiry_s: float = 0.5

@@ -1,12 +1,12 @@
 """An elector's votes: one leader an epoch and slot, held for a while against higher epochs.
 
 Owns the votes of this node, and proposals that came too early. It answers proposals, and counts what makes no
-sense. Rules of PROTOCOLS 6.5 and 6.6: a live claim is told and nobody acked; the first proposal of an epoch is
-acked, later ones are told who leads; a vote stands ``vote_hold_s`` against a higher epoch, unless its leader is
-suspect, gave up or ended its claim, or the proposal brings proof that nobody can win the epoch voted in; only
-electors named in the call vote. A node that restarted with its key forgot its votes: for ``vote_silence_s`` it
-answers nothing. What comes in that time, before this node has joined, or before the capsule's record, waits in
-a small lot and is answered then.
+sense. The rules (docs/concepts/elections.md): a live claim is told and nobody acked; the first proposal of an
+epoch is acked, later ones are told who leads; a vote stands ``vote_hold_s`` against a higher epoch, unless its
+leader is suspect, gave up or ended its claim, or the proposal brings proof that nobody can win the epoch voted
+in; only electors named in the call vote. A node that restarted with its key forgot its votes: for
+``vote_silence_s`` it answers nothing. What comes in that time, before this node has joined, or before the
+capsule's record, waits in a small lot and is answered then.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ Durations on the wire are relative. Gossip is at most ``GOSSIP_MAX_BYTES``, the 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -46,12 +46,14 @@ Proof = tuple[tuple[Word, Vote], ...]
 
 class Hello(Value, frozen=True):
     """First word on a new link. ``joining``: please answer with a Welcome. ``heard_incarnation``: the highest
-    incarnation of yours known here, and ``heard_boot`` its boot, so that a later run can rise above it."""
+    incarnation of yours known here, and ``heard_boot`` its boot, so that a later run can rise above it.
+    ``flapping``: you were dropped so often that you are no candidate here for a while."""
 
     profile: Profile
     joining: bool = False
     heard_incarnation: Count = 0
     heard_boot: Count = 0
+    flapping: bool = False
 
 
 class HelloRefused(Value, frozen=True):
@@ -98,6 +100,43 @@ class Goodbye(Value, frozen=True):
     incarnation: Count
 
 
+class Probe(Value, frozen=True):
+    """Asks another member whether it hears ``subject``."""
+
+    subject: Word
+
+
+class Probed(Value, frozen=True):
+    """The answer to Probe: the sender heard it just now, or did not."""
+
+    subject: Word
+    heard: bool
+
+
+class Accused(Value, frozen=True):
+    """Gossiped on the heartbeat topic by a watcher: ``subject``, in this incarnation, closed its link and refuses
+    to be dialled, or is silent. Only the subject can refute it, with a higher incarnation."""
+
+    subject: Word
+    boot: Count
+    incarnation: Count
+    kind: Literal["closed", "silent"]
+
+
+class MembersDigest(Value, frozen=True):
+    """16 bytes over the members (id and boot) that the sender takes for present."""
+
+    digest: bytes
+
+
+class MembersSeen(Value, frozen=True):
+    """Those members, to one whose digest differs. ``answer``: it is to say its own. Hearsay: nobody becomes a
+    member by it, but they are dialled."""
+
+    members: tuple[tuple[Word, Count], ...]
+    answer: bool = False
+
+
 # --- orbits and publishing ------------------------------------------------------------------------------
 
 
@@ -107,10 +146,49 @@ class Announce(Value, frozen=True):
     record: SignedRecord
 
 
+class Visible(Value, frozen=True):
+    """A record's renewal counter at the sender (0: none heard of), and what is left of its time."""
+
+    counter: Count = 0
+    left_ms: Count = 0
+
+
 class Records(Value, frozen=True):
-    """Records handed over in a first sync, in batches under the size limit."""
+    """Records handed over, in batches under the size limit. ``visible`` says of each, in order, how long it is
+    to be seen; what is not said of counts as just renewed."""
 
     records: tuple[SignedRecord, ...]
+    visible: tuple[Visible, ...] = ()
+
+
+class Renewals(Value, frozen=True):
+    """Gossiped by a keeper: these records (by digest) are renewed, with these counters. ``behind``: an answer to
+    one whose counters were lower, these are higher."""
+
+    entries: tuple[tuple[bytes, Count], ...]
+    behind: bool = False
+
+
+class Compare(Value, frozen=True):
+    """A sum a bucket over the records and tombstones of these orbits, as the sender has them."""
+
+    orbits: tuple[Word, ...]
+    sums: tuple[bytes, ...]
+
+
+class Differs(Value, frozen=True):
+    """The answer where sums differ: what the sender has in these buckets (name, generation, digest)."""
+
+    orbits: tuple[Word, ...]
+    buckets: tuple[Count, ...]
+    entries: tuple[tuple[Word, Count, bytes], ...]
+
+
+class RecordsAsked(Value, frozen=True):
+    """Asks for records, by name or by digest; Records follow of those that are there."""
+
+    names: tuple[Word, ...] = ()
+    digests: tuple[bytes, ...] = ()
 
 
 class Lookup(Value, frozen=True):
@@ -157,11 +235,14 @@ class HostEntry(Value, frozen=True):
 
 
 class Call(Value, frozen=True):
-    """Asks an elector who answers for a capsule, and to convene if nobody does."""
+    """Asks an elector who answers for a capsule, and to convene if nobody does. ``generation``: only a copy of
+    that one or a newer is of use (0: whatever serves); ``copies``: the caller knows so many, wants one more."""
 
     capsule: Word
     cause: Word
     capacity: Capacity
+    generation: Count = 0
+    copies: Count = 0
 
 
 class Heard(Value, frozen=True):
@@ -339,6 +420,8 @@ Message = (
     | Announce | Records | Lookup | Found | Keep | Kept | HostEntry
     | Call | Heard | Holders | Unknown | Refused | Look | Saw | Summon | Decline | Withdrawn | Proceed | Propose
     | Voted | Won | Claimed | Released | Outclaimed | ClaimHeard | ClaimsAsked | ClaimsGiven
+    | Probe | Probed | Accused | MembersDigest | MembersSeen
+    | Renewals | Compare | Differs | RecordsAsked
 )  # fmt: skip
 
 KINDS: Final[dict[int, type[Message]]] = {
@@ -348,6 +431,8 @@ KINDS: Final[dict[int, type[Message]]] = {
     30: Look, 31: Saw, 32: Summon, 33: Decline, 34: Proceed, 35: Propose, 36: Voted, 37: Won,
     38: Withdrawn,
     40: Claimed, 41: Released, 42: ClaimHeard, 43: ClaimsAsked, 44: ClaimsGiven, 45: Outclaimed,
+    60: Renewals, 61: Compare, 62: Differs, 63: RecordsAsked,
+    50: Probe, 51: Probed, 52: Accused, 53: MembersDigest, 54: MembersSeen,
 }  # fmt: skip
 _KIND_OF: Final = {cls: kind for kind, cls in KINDS.items()}
 _BODY: Final = {kind: msgspec.msgpack.Decoder(cls) for kind, cls in KINDS.items()}

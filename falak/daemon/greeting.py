@@ -22,6 +22,12 @@ def hello(name: str, others: int, http: str, data: Path, usual: Path) -> str:
     )
 
 
+def trying(contacts: tuple[str, ...], most_s: float) -> str:
+    """Nobody has answered yet."""
+    where = ", ".join(contact.partition("/p2p/")[0] for contact in contacts)
+    return f"no node answers yet at {where}; trying for {most_s:g} s …"
+
+
 def goodbye(name: str) -> str:
     """The last line."""
     return f"{name} said goodbye and has ended."

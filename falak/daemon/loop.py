@@ -3,7 +3,8 @@
 One event is one step, and all effects of a step are begun before the next step. What an effect yields at once
 is stepped after it, never within. The timer of asyncio counts whole milliseconds; a tick that would come too
 early is put off, so a deadline is met at most 1 ms late. It also measures how late its own pulse comes: a loop
-that stalls is a node that others hold for dead, so stalls are counted and the longest is told. A bug that
+that stalls is a node that others hold for dead, so stalls are counted and the longest is told; the core hears
+of one above ``STALL_TOLD_S`` before anything that came meanwhile. A bug that
 raises is logged with its trace and counted (``errors``, which must read 0), and the next event is seen to: one
 event that trips us must not be a way to end nodes.
 """
@@ -29,6 +30,8 @@ PULSE_S: Final = 0.2
 """The loop touches native's counter this often; it must be well under what native calls stale."""
 STALL_S: Final = 0.1
 """A pulse later than this is a stall."""
+STALL_TOLD_S: Final = 0.5
+"""One that is this late is told to the core: the node's own beats had stopped."""
 CAUSE_MAX_CHARS: Final = 500
 """Of what tripped us, in the log."""
 
@@ -51,7 +54,8 @@ class Loop:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._pulse: asyncio.TimerHandle | None = None
-        self._pulse_due = 0.0
+        self._pulse_due = math.inf
+        self._stall_told = False
         self.counters = {"steps": 0, "ticks": 0, "stalls": 0, "stall_max_ms": 0, "errors": 0}
 
     def start(self, perform: Perform, route: Route) -> None:
@@ -71,6 +75,10 @@ class Loop:
 
     def tell(self, event: ev.Event) -> None:
         """Step an event, after those that wait. On the loop's thread only."""
+        late_s = time.monotonic() - self._pulse_due
+        if late_s > STALL_TOLD_S and not self._stall_told:
+            self._stall_told = True
+            self._waiting.append(ev.Stalled(late_s))
         self._waiting.append(event)
         if self._stepping:
             return
@@ -138,6 +146,9 @@ class Loop:
         self._events.touch()
         now = time.monotonic()
         late_s = now - self._pulse_due
+        if late_s > STALL_TOLD_S and not self._stall_told:
+            self.tell(ev.Tick())
+        self._stall_told = False
         if late_s > STALL_S:
             self.counters["stalls"] += 1
             self.counters["stall_max_ms"] = max(self.counters["stall_max_ms"], round(late_s * 1000))

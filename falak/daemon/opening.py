@@ -122,11 +122,18 @@ async def control(server: ControlServer, path: Path) -> None:
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """What an earlier run left: ``incarnation`` is 0 for none."""
+    """What an earlier run left: ``incarnation`` is 0 for none, ``met_at``: when it last had company, seconds since
+    1970 by this machine's clock (0: never)."""
 
     incarnation: int
     book: tuple[str, ...]
     records: tuple[SignedRecord, ...]
+    previous: tuple[SignedRecord, ...] = ()
+    met_at: int = 0
+
+    def away_s(self, now: float) -> float:
+        """How long ago it had company; 0 where that is not known, or by the clock is yet to come."""
+        return max(0.0, now - self.met_at) if self.met_at else 0.0
 
 
 def stored(folder: DataFolder) -> Stored:
@@ -135,8 +142,19 @@ def stored(folder: DataFolder) -> Stored:
     if word and not word.isdigit():
         log.error("the stored incarnation cannot be read", extra={"fields": {"found": word[:40]}})
     book = folder.read_state("book").decode(errors="replace").split()
-    records = (_record(folder, key) for key in folder.state_keys("record/"))
-    return Stored(int(word) if word.isdigit() else 0, tuple(book), tuple(r for r in records if r is not None))
+    met = folder.read_state("met").decode(errors="replace")
+    return Stored(
+        int(word) if word.isdigit() else 0,
+        tuple(book),
+        _records(folder, "record/"),
+        _records(folder, "previous/"),
+        int(met) if met.isdigit() else 0,
+    )
+
+
+def _records(folder: DataFolder, prefix: str) -> tuple[SignedRecord, ...]:
+    found = (_record(folder, key) for key in folder.state_keys(prefix))
+    return tuple(record for record in found if record is not None)
 
 
 def _record(folder: DataFolder, key: str) -> SignedRecord | None:

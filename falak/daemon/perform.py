@@ -39,6 +39,7 @@ class Rooms(msgspec.Struct, frozen=True):
     running: dict[int, Runtime]
     published: Callable[[ef.Published], None]
     joined: Callable[[ef.Joined], None]
+    left: Callable[[], None]
 
 
 Done = ev.Event | None
@@ -109,8 +110,14 @@ def start(rooms: Rooms, effect: ef.Start) -> Done:
     return None
 
 
+def drain_copy(rooms: Rooms, effect: ef.DrainCopy) -> None:
+    """Wait until a copy has nothing under way; ``Drained`` follows."""
+    rooms.front.drain(effect)
+
+
 def stop(rooms: Rooms, effect: ef.Stop) -> Done:
     """End a copy; ``Ended`` follows."""
+    rooms.front.stopped(effect.instance)
     runtime = rooms.running.pop(effect.instance, None)
     if runtime is not None:
         runtime.stop(effect.instance)
@@ -147,6 +154,11 @@ def joined(rooms: Rooms, effect: ef.Joined) -> None:
     rooms.joined(effect)
 
 
+def left(rooms: Rooms, effect: ef.Left) -> None:
+    """Tell whoever waits for this node's end."""
+    rooms.left()
+
+
 def note(rooms: Rooms, effect: ef.Note) -> None:
     """Keep a visible event."""
     rooms.notes.add(effect)
@@ -164,6 +176,8 @@ TABLE: Final[dict[type, Callable[[Rooms, Any], Done]]] = {
     ef.Fetch: fetch,
     ef.Prepare: prepare,
     ef.Start: start,
+    ef.DrainCopy: drain_copy,
+    ef.Left: left,
     ef.Stop: stop,
     ef.SetEndpoints: set_endpoints,
     ef.SetRoutes: set_routes,

@@ -1,7 +1,8 @@
 """A node's process from its start to its end: what is made in which order, joined to what, and taken down.
 
 ``run`` is its door. It owns no rule of the mesh. Order: folder, keys, disk, sockets, core, control API; the end
-goes the other way round. Whatever a person must put right is an ``OperatorError``; nothing is left behind then.
+goes the other way round, once the node has drained: claims ended, requests under way answered, goodbye said.
+Whatever a person must put right is an ``OperatorError``; nothing is left behind then.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
@@ -69,6 +71,13 @@ SWITCH_INTERVAL_S: Final = 0.0005
 SAMPLE_S: Final = 1.0
 GOODBYE_S: Final = 0.3
 """The last messages of a node that leaves are given this long to go out."""
+DRAIN_SLACK_S: Final = 2.0
+"""A node that drains ends this long after its copies' grace at the latest, whatever its core says."""
+PARKED_S: Final = 2.0
+"""Requests that wait at a node that leaves have this long to be answered from elsewhere."""
+PARKED_LOOK_S: Final = 0.02
+TRYING_TOLD_S: Final = 1.0
+"""A join that takes longer than this is told of."""
 ANSWER_FIRST_S: Final = 0.05
 """Who asks for this node's end through the API is answered before it begins."""
 
@@ -101,16 +110,17 @@ async def _up(options: UpOptions, folder: DataFolder, tickets: list[Ticket]) -> 
 
 
 class NodeProcess:
-    """One running node. ``ended`` is its exit code, or the ``OperatorError`` it ends with."""
+    """One running node. ``ended`` is its exit code, or the ``OperatorError`` it ends with; ``leaving``: it was
+    told to end, and drains."""
 
     def __init__(self, options: UpOptions, folder: DataFolder, keys: Keys) -> None:
         self._options, self._folder, self._keys = options, folder, keys
         self._asyncio = asyncio.get_running_loop()
         self.ended: asyncio.Future[int] = self._asyncio.create_future()
         me = Identity(peer_id(keys.key_seed), options.name, boot_id(), zone=options.zone)
-        place = Place(options.orbits, options.tags, os.uname().machine)
         self._sampler = Sampler()
         self._sample_timer: asyncio.TimerHandle | None = None
+        self._namesakes: set[str] = set()
         self._store = Store(folder.artifacts)
         digests = opening.artifacts(self._store)
         events = Events(capacity=EVENTS_CAPACITY)
@@ -122,11 +132,12 @@ class NodeProcess:
             self._mesh.close()
             raise
         self._events, self._digests = events, digests
+        place = Place(options.orbits, options.tags, os.uname().machine, http=self._gateway.address)
         self.node = Node(me, place, options.settings, int.from_bytes(os.urandom(8)))
         self._reader = Reader(me.id)
         self._loop = Loop(self.node, events, self._reader.read)
         self._links, self._asks = Links(self._mesh), Asks(self._mesh)
-        self._front = Front(self._gateway)
+        self._front = Front(self._gateway, self._loop.tell)
         self._disk = Disk(folder, self._loop.tell)
         self._wasm = Wasm(self._gateway, folder.path, self._store.path, self._told_by_runtime)
         self._notes = Notes(options.name)
@@ -135,6 +146,8 @@ class NodeProcess:
         self._server = ControlServer(self._desk)
         self._listening: list[str] = []
         self._heard = asyncio.Event()
+        self.leaving = False
+        self._parked_until = 0.0
         self._on_terminal = sys.stderr.isatty()
         self._adapters = self._adapter_table()
 
@@ -148,6 +161,8 @@ class NodeProcess:
             tell=self._loop.tell,
             ask=self._asks.ask,
             take=self._store.take,
+            prepared=self._wasm.prepared,
+            discard=self._store.discard,
             ticket=self._ticket,
             counters=self._counters,
             leave=self._end_soon,
@@ -167,6 +182,7 @@ class NodeProcess:
             running={},
             published=self._desk.published,
             joined=self._joined,
+            left=self._left,
         )
 
     # --- the beginning -----------------------------------------------------------------------------------
@@ -186,8 +202,19 @@ class NodeProcess:
         stored = opening.stored(self._folder)
         contacts = opening.contacts(tickets, stored.book, self.node.me.id)
         self._loop.tell(
-            ev.Begin(stored.incarnation + 1, addresses, contacts, bool(tickets), stored.records, self._digests)
+            ev.Begin(
+                stored.incarnation + 1,
+                addresses,
+                contacts,
+                bool(tickets),
+                stored.records,
+                self._digests,
+                stored.previous,
+                stored.away_s(time.time()),
+            )
         )
+        if contacts:
+            self._asyncio.call_later(TRYING_TOLD_S, self._say_trying, contacts)
         gc.freeze()  # what is there now stays: the collector need not look at it in the midst of an election
         gc.enable()  # `falak up` keeps it away from the start
 
@@ -202,8 +229,22 @@ class NodeProcess:
         self._listening.append(told.address)
         self._heard.set()
 
+    def _say_trying(self, contacts: tuple[str, ...]) -> None:
+        if self.node.members.joined or self.ended.done():
+            return
+        most_s = self._options.settings.join_s
+        if not self._on_terminal:
+            log.info("no node answers yet", extra={"fields": {"at": contacts, "tries_for_s": most_s}})
+            return
+        from falak.daemon.greeting import trying  # noqa: PLC0415  only on a terminal
+
+        print(trying(contacts, most_s), file=sys.stderr, flush=True)
+
     def _joined(self, effect: ef.Joined) -> None:
         if not effect.why:
+            if effect.alone:
+                known = {"reasons": self._links.failed}
+                log.warning("alone: none of the nodes it knows answered, trying on", extra={"fields": known})
             self._say_hello()
             self._write_ready_file()
         elif effect.refused:
@@ -269,8 +310,18 @@ class NodeProcess:
         self._loop.tell(event)
 
     def _sample(self) -> None:
-        self._loop.tell(ev.Sampled(self._sampler.sample()))
+        self._warn_of_namesakes()
+        self._loop.tell(ev.Sampled(self._sampler.sample(), self._front.used(), time.time()))
         self._sample_timer = self._asyncio.call_later(SAMPLE_S, self._sample)
+
+    def _warn_of_namesakes(self) -> None:
+        """Names are labels, nothing breaks; but people cannot tell such nodes apart."""
+        me, members = self.node.me, self.node.members
+        others = {peer for peer in members.present() if peer != me.id and members.name_of(peer) == me.name}
+        for peer in sorted(others - self._namesakes):
+            said = {"name": me.name, "id": me.id, "other": peer, "hint": "give one of them another with --name"}
+            log.warning("another node of this mesh has the same name", extra={"fields": said})
+        self._namesakes = others
 
     def _counters(self) -> dict[str, Any]:
         return {
@@ -291,6 +342,26 @@ class NodeProcess:
             self._asyncio.call_soon_threadsafe(self._end)
 
     def _end(self) -> None:
+        """Drain, then go. Told again, or with a core that does not come to it: go."""
+        if self.leaving:
+            self._end_now()
+            return
+        self.leaving = True
+        self._asyncio.call_later(self.node.settings.drain_grace_s + DRAIN_SLACK_S, self._end_now)
+        self._loop.tell(ev.Leave())
+
+    def _left(self) -> None:
+        """Nothing runs here any more. Requests that wait here get their answer from elsewhere first."""
+        self._parked_until = self._asyncio.time() + PARKED_S
+        self._go_once_none_waits()
+
+    def _go_once_none_waits(self) -> None:
+        if self._front.parked() == 0 or self._asyncio.time() > self._parked_until:
+            self._end_now()
+        else:
+            self._asyncio.call_later(PARKED_LOOK_S, self._go_once_none_waits)
+
+    def _end_now(self) -> None:
         if not self.ended.done():
             self.ended.set_result(0)
 
@@ -302,7 +373,7 @@ class NodeProcess:
         """Say goodbye if the node is sound, then take down what stands."""
         said_goodbye = self.ended.done() and not self.ended.cancelled() and self.ended.exception() is None
         if said_goodbye:
-            self._loop.tell(ev.Leave())
+            self._loop.tell(ev.Leave())  # it was, unless the end came before that
             with suppress(TimeoutError):
                 async with asyncio.timeout(GOODBYE_S):
                     while self._links.unsent() > 0:

@@ -2,7 +2,8 @@
 
 Run aside, in a process of its own: it takes seconds of CPU. Exit code 0: TARGET is there, whole, sealed and on
 disk. ``CAPSULE_FAULT``: the component is bad anywhere; ``DAMAGED``: SOURCE is not the component that DIGEST
-names (standard output says why). Any other: this node could not.
+names (standard output says why). Any other: this node could not. Its last line may come before strangers: it
+names no file.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ def compile_to(source: Path, digest: str, target: Path) -> None:
     try:
         compile_component(str(source), str(unfinished))
         seal.put(unfinished, target)
+    except ValueError as error:
+        if str(error).startswith(f"{unfinished}: "):  # not the component's fault
+            raise OSError(str(error)) from None
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -45,13 +50,14 @@ def main() -> int:
     try:
         compile_to(Path(source), digest, Path(target))
     except ValueError as error:
-        print(error)
+        print(str(error).replace(f"{source}: ", "its component "))
         return CAPSULE_FAULT
     except Damaged as error:
         print(error)
         return DAMAGED
     except OSError as error:
-        print(f"{error.filename or target}: {error.strerror or error}")
+        print(f"{error.filename or target}: {error.strerror or error}", flush=True)
+        print(f"its compiled file cannot be written{f': {error.strerror}' if error.strerror else ''}")
         return 1
     return 0
 

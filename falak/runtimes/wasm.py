@@ -33,7 +33,7 @@ class Wasm:
         self._gateway, self._artifact_path, self._tell = gateway, artifact_path, tell
         self._files = AotFiles(data)
         self._compiler = Compiler()
-        self._looking: set[asyncio.Task[None]] = set()
+        self._preparing: set[asyncio.Task[None]] = set()
         self._loading: dict[int, str] = {}
 
     def open(self) -> None:
@@ -47,35 +47,43 @@ class Wasm:
         if self._files.is_sound(artifact.digest):
             self._soon(ev.Prepared(artifact.digest))
             return
-        task = asyncio.get_running_loop().create_task(self._look(artifact.digest))
-        self._looking.add(task)
-        task.add_done_callback(self._looking.discard)
+        task = asyncio.get_running_loop().create_task(self._prepare(artifact.digest))
+        self._preparing.add(task)
+        task.add_done_callback(self._preparing.discard)
 
-    async def _look(self, digest: str) -> None:
-        if await self._files.look(digest):
-            self._tell(ev.Prepared(digest))
-            return
+    async def _prepare(self, digest: str) -> None:
+        self._tell(await self.prepared(digest))
+
+    async def prepared(self, digest: str) -> ev.Prepared:
+        """Compile the component with this digest unless a sound file is there: what came of it, which is told
+        nobody else. It is on disk. Its reason may come before strangers: it names no file."""
+        if self._files.is_sound(digest) or await self._files.look(digest):
+            return ev.Prepared(digest)
+        done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         try:
             self._files.remove(digest)
             source, target = self._artifact_path(digest), self._files.path(digest)
-            self._compiler.submit(source, digest, target, lambda outcome: self._compiled(digest, outcome))
+            self._compiler.submit(
+                source, digest, target, lambda outcome: None if done.done() else done.set_result(outcome)
+            )
         except asyncio.QueueFull:
-            self._tell(ev.Prepared(digest, "too many components wait to be compiled at this node"))
+            return ev.Prepared(digest, "too many components wait to be compiled at this node")
         except OSError as error:
-            self._tell(ev.Prepared(digest, f"{error.filename}: {error.strerror}"))
+            log.error("an AOT file cannot be made", extra={"fields": {"why": str(error)}})
+            return ev.Prepared(digest, f"its compiled file cannot be written: {error.strerror}")
+        return self._compiled(digest, await done)
 
-    def _compiled(self, digest: str, outcome: Outcome) -> None:
+    def _compiled(self, digest: str, outcome: Outcome) -> ev.Prepared:
         why = outcome.why
         if outcome.damaged:
             log.error("a component is to be fetched again", extra={"fields": {"digest": digest, "why": why}})
             try:
                 self._artifact_path(digest).unlink(missing_ok=True)
             except OSError as error:  # what stays would be taken for the component again
-                self._tell(ev.Prepared(digest, f"{why}, and cannot be removed: {error.strerror}"))
-                return
+                return ev.Prepared(digest, f"{why}, and cannot be removed: {error.strerror}")
         elif not why:
             self._files.made(digest)
-        self._tell(ev.Prepared(digest, why, outcome.capsule_fault, outcome.damaged))
+        return ev.Prepared(digest, why, outcome.capsule_fault, outcome.damaged)
 
     # --- copies ------------------------------------------------------------------------------------------
 
@@ -117,7 +125,8 @@ class Wasm:
             self._tell(ev.Started(told.instance, told.load_s))
             return
         self._drop(digest, told.why)
-        self._tell(ev.StartFailed(told.instance, told.why, False, unprepared=True))
+        why = told.why.replace(str(self._files.path(digest)), "its compiled file")
+        self._tell(ev.StartFailed(told.instance, why, False, unprepared=True))
 
     def _drop(self, digest: str, why: str) -> None:
         log.error("an AOT file is removed", extra={"fields": {"digest": digest, "why": why}})
@@ -138,9 +147,9 @@ class Wasm:
 
     async def close(self) -> None:
         """See ``Runtime``."""
-        for task in self._looking:
+        for task in self._preparing:
             task.cancel()
-        await asyncio.gather(*self._looking, return_exceptions=True)
+        await asyncio.gather(*self._preparing, return_exceptions=True)
         await self._compiler.close()
         self._files.close()
 

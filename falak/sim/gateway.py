@@ -48,6 +48,7 @@ class Gateway:
         self.routes: tuple[tuple[str, str, str], ...] = ()
         self.endpoints: dict[str, list[ef.Endpoint]] = {}
         self.parked: dict[str, list[Request]] = {}
+        self.used: dict[int, int] = {}
 
     def lose_all(self) -> None:
         """The process died: its clients see a closed connection."""
@@ -88,14 +89,21 @@ class Gateway:
 
     def _send(self, request: Request, endpoint: ef.Endpoint) -> None:
         if endpoint.instance:
+            self._use(endpoint.instance)
             self._end(request, 200, f"answered by {self._host.name}")
             return
         request.tries += 1
         self._host.world.forward(self._host, request, endpoint.peer)
 
-    def here(self, capsule: str) -> bool:
-        """Whether this gateway has a local copy to answer a forwarded request with."""
-        return any(e.instance for e in self.endpoints.get(capsule, []))
+    def serve(self, capsule: str) -> bool:
+        """Answer a forwarded request with a local copy, if there is one."""
+        local = next((e.instance for e in self.endpoints.get(capsule, []) if e.instance), 0)
+        if local:
+            self._use(local)
+        return bool(local)
+
+    def _use(self, instance: int) -> None:
+        self.used[instance] = self.used.get(instance, 0) + 1
 
     def failed(self, request: Request, peer: str, not_here: bool) -> None:
         """A forwarded request came back without an answer: drop that endpoint, tell the core, go on."""

@@ -16,6 +16,7 @@ from falak.core import events as ev
 from falak.core.model import Artifact, Capacity, Identity, SignedRecord, encode_record
 from falak.core.node import Node, Place
 from falak.core.wire import decode, encode
+from falak.sim.beats import Beats
 from falak.sim.gateway import Gateway
 
 if TYPE_CHECKING:
@@ -26,7 +27,11 @@ MEMORY_BYTES = 8 * 1024**3
 PREPARE_S = 0.05
 FETCH_S = 0.01
 START_S = 0.0015
+DRAIN_S = 0.0005
+SAMPLE_S = 1.0
 DISK_S = 0.0005
+WALL_ZERO_S = 1_800_000_000.0
+"""Wall time where the world's own is 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ class StartFault:
 
 class Host:
     """A machine named ``name``; ``up`` says whether its process runs. ``disk_why``: why its disk takes nothing
-    ("" when it does)."""
+    ("" when it does). ``at_once``: requests that every copy here is said to have at once."""
 
     def __init__(self, world: World, name: str, place: Place, zone: str = "") -> None:
         self.world, self.name, self.place, self.zone = world, name, place, zone
@@ -49,6 +54,7 @@ class Host:
         self.address = f"/sim/{name}"
         self.disk: dict[str, bytes] = {}
         self.disk_why = ""
+        self.clock_off_s = 0.0
         self.artifacts: dict[str, None] = {}
         self.links: dict[str, int] = {}
         self.told_links: dict[str, None] = {}
@@ -63,7 +69,11 @@ class Host:
         self.runs = 0
         self.node: Node
         self.gateway = Gateway(self)
+        self.at_once = 0
+        self._sampling = False
+        self.beats = Beats(self)
         self._held: list[ev.Event] | None = None
+        self.paused_at = 0.0
 
     # --- the process -------------------------------------------------------------------------------------
 
@@ -75,26 +85,48 @@ class Host:
         self.runs += 1
         self.up, self.joined, self._held = True, False, None
         self.links, self.topics, self.instances = {}, {}, {}
+        self._sampling = False
         self.told_links, self.stopped = {}, {}
+        self.beats.reset()
         boot = self.world.rng.getrandbits(32)
         me = Identity(self.id, self.name, boot, "main", self.zone)
         self.node = Node(me, self.place, self.world.settings, self.world.rng.getrandbits(32))
         self.gateway.reset()
         incarnation = int(self.disk.get("incarnation", b"0")) + 1
         book = [a for a in self.disk.get("book", b"").decode().split() if a not in contacts]
-        kept = [v for k, v in sorted(self.disk.items()) if k.startswith("record/") and v]
-        records = tuple(msgspec.msgpack.decode(v, type=SignedRecord) for v in kept)
-        self.step(ev.Sampled(self.capacity))
+        self.step(ev.Sampled(self.capacity, wall_s=self.wall_s))
         self.step(
             ev.Begin(
                 incarnation,
                 (self.address,),
                 (*contacts, *book),
                 bool(contacts) and must_join,
-                records,
+                self._records("record/"),
                 tuple(self.artifacts),
+                self._records("previous/"),
+                self.wall_s - float(self.disk["met"]) if self.disk.get("met") else 0.0,
             )
         )
+
+    def _records(self, prefix: str) -> tuple[SignedRecord, ...]:
+        kept = [value for key, value in sorted(self.disk.items()) if key.startswith(prefix) and value]
+        return tuple(msgspec.msgpack.decode(value, type=SignedRecord) for value in kept)
+
+    @property
+    def wall_s(self) -> float:
+        """This machine's clock, which may be wrong by ``clock_off_s``."""
+        return WALL_ZERO_S + self.world.now + self.clock_off_s
+
+    def wipe(self) -> None:
+        """Its disk is lost: records, artifacts and addresses. Its key, and so its incarnation, is kept, else it
+        would be another machine. Only while it is down."""
+        self.disk = {key: value for key, value in self.disk.items() if key == "incarnation"}
+        self.artifacts = {}
+
+    def set_clock(self, off_s: float) -> None:
+        """Set it wrong, and tell its node."""
+        self.clock_off_s = off_s
+        self.step(ev.Sampled(self.capacity, wall_s=self.wall_s))
 
     def crash(self) -> None:
         """The process dies; its sockets close, what it had written is still delivered."""
@@ -105,11 +137,17 @@ class Host:
 
     def pause(self) -> None:
         """The process stands still: it hears and does nothing."""
-        self._held = [] if self._held is None else self._held
+        if self._held is None:
+            self._held, self.paused_at = [], self.world.now
+            self.beats.host_paused()
 
     def resume(self) -> None:
-        """It goes on, with everything that came meanwhile."""
-        held, self._held = self._held or [], None
+        """It goes on, with everything that came meanwhile; that it stood still it notices first."""
+        if self._held is None:
+            return
+        held, self._held = self._held, None
+        self.beats.host_resumed()
+        self.step(ev.Stalled(self.world.now - self.paused_at))
         for event in held:
             self.step(event)
 
@@ -154,6 +192,16 @@ class Host:
         run = self.runs
         self.world.after(delay_s, lambda: self.step(event) if run == self.runs else None)
 
+    def _sample(self, run: int) -> None:
+        """What the copies here did, as long as there are some."""
+        if run != self.runs or not self.up or not self.instances:
+            self._sampling = False
+            return
+        used = self.gateway.used
+        told = tuple(ev.Used(i, self.at_once, used.get(i, 0), self.at_once) for i in sorted(self.instances))
+        self.world.after(SAMPLE_S, lambda: self._sample(run))
+        self.step(ev.Sampled(self.capacity, told, self.wall_s))
+
     # --- effects -----------------------------------------------------------------------------------------
 
     def _perform(self, effect: ef.Effect) -> None:
@@ -176,7 +224,9 @@ class Host:
                 self.world.published(effect)
             case ef.Note():
                 self.world.noted(self, effect)
-            case ef.Beat():
+            case ef.Beat(peer, on):
+                self.beats.watch(peer, on)
+            case ef.Left():
                 pass
             case _:
                 self._perform_local(effect)
@@ -197,6 +247,8 @@ class Host:
                 self.later(PREPARE_S, ev.Prepared(artifact.digest, why, bool(why)))
             case ef.Start(instance, record):
                 self._start_copy(instance, record.name)
+            case ef.DrainCopy(instance):
+                self.later(DRAIN_S, ev.Drained(instance))
             case ef.Stop(instance, why):
                 self.instances.pop(instance, None)
                 self.stopped[instance] = None
@@ -213,6 +265,9 @@ class Host:
     def _start_copy(self, instance: int, name: str) -> None:
         fault = self.faults.get(name)
         self.instances[instance] = name
+        if not self._sampling:
+            self._sampling, run = True, self.runs
+            self.world.after(SAMPLE_S, lambda: self._sample(run))
         if fault and fault.why:
             del self.instances[instance]
             self.later(START_S, ev.StartFailed(instance, fault.why, fault.capsule_fault))

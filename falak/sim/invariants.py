@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from falak.core.model import Claim, slot_key
+from falak.core.model import Claim, slot_key, slots_max
 from falak.core.momentum import ACTIVE
 from falak.sim.gateway import PARK_S
 
@@ -28,6 +28,9 @@ NOTHING_LEFT: Final = (
     "searches",
     "lesser claims",
     "records others wait for",
+    "copies wanted",
+    "slots to fill",
+    "claims outgoing",
 )
 """Sizes that are 0 once nothing is under way."""
 
@@ -70,7 +73,9 @@ def quiet(world: World) -> None:
     views_agree(world)
     nothing_is_left(world)
     one_holder(world)
+    slots_are_allowed(world)
     directories_agree(world)
+    records_agree(world)
 
 
 def views_agree(world: World) -> None:
@@ -113,6 +118,36 @@ def one_holder(world: World) -> None:
     for slot, names in holders.items():
         if len(names) > 1:
             raise _broken(world, ", ".join(names), f"{slot_key(*slot)} has {len(names)} holders")
+
+
+def slots_are_allowed(world: World) -> None:
+    """No copy has a slot at or beyond its record's ``scale.max``, or is of an older generation than a newer one
+    that serves."""
+    serving = [
+        (host, c) for host in _up(world) for c in host.node.momentum.copies.values() if c.state == ACTIVE
+    ]
+    newest: dict[str, int] = {}
+    for _, copy in serving:
+        newest[copy.name] = max(newest.get(copy.name, 0), copy.record.generation)
+    for host, copy in serving:
+        if copy.slot >= slots_max(copy.record):
+            raise _broken(world, host.name, f"a copy has the slot {slot_key(copy.name, copy.slot)}")
+        if copy.record.generation < newest[copy.name]:
+            raise _broken(world, host.name, f"{copy.name}@{copy.record.generation} serves beside a newer one")
+
+
+def records_agree(world: World) -> None:
+    """Nodes that watch the same orbits have the same records and tombstones, and none has both of a name."""
+    seen: dict[tuple[str, ...], tuple[str, dict[str, bytes]]] = {}
+    for host in _up(world):
+        orbits = host.node.orbits
+        held = (*orbits.records.items(), *orbits.tombstones.items())
+        have = {name: one.digest for name, one in held if one.record.orbit in orbits.watched}
+        if orbits.records.keys() & orbits.tombstones.keys():
+            raise _broken(world, host.name, "it has a record and a tombstone of one name")
+        where, other = seen.setdefault(tuple(sorted(orbits.watched)), (host.name, have))
+        if have != other:
+            raise _broken(world, host.name, f"its records are {sorted(have)}, those at {where} {sorted(other)}")
 
 
 def directories_agree(world: World) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from falak.core import events as ev
+from falak.core.model import Scale
 from falak.core.settings import Settings
 from falak.sim import invariants
 from falak.sim.host import StartFault
@@ -84,6 +85,35 @@ def _draw_action(rng: random.Random, nodes: list[str], capsules: list[str]) -> A
     return Action(rng.choice(kinds), rng.choice(nodes), rng.choice(capsules), seconds)
 
 
+def draw_orbits(seed: int) -> Plan:
+    """The plan of a seed with capsules that are withdrawn, rolled back and launched anew in it, and disks lost."""
+    plan = draw(seed)
+    rng = random.Random(seed * 130_363 + 5)
+    actions = list(plan.actions)
+    nodes = [f"n{i}" for i in range(1, plan.nodes + 1)]
+    names = sorted({action.capsule for action in actions if action.what == "launch"})
+    for _ in range(rng.randint(3, 8)):
+        what = rng.choice(["withdraw", "withdraw", "roll_back", "launch", "launch", "wipe"])
+        action = Action(what, rng.choice(nodes), rng.choice(names))
+        actions.insert(rng.randint(len(names), len(actions)), action)
+    return Plan(plan.seed, plan.nodes, plan.weather, tuple(actions))
+
+
+def draw_moves(seed: int) -> Plan:
+    """The plan of a seed with copies that move in it: nodes that drain and serve again, gateways that are crowded.
+    (Apart from ``draw``, so that the histories of seeds that once broke something stay what they were.)"""
+    plan = draw(seed)
+    rng = random.Random(seed * 104_729 + 3)
+    actions = list(plan.actions)
+    nodes = [f"n{i}" for i in range(1, plan.nodes + 1)]
+    names = sorted({action.capsule for action in actions if action.what == "launch"})
+    for _ in range(rng.randint(3, 12)):
+        what = rng.choice(["drain", "undrain", "crowd", "crowd"])
+        moved = Action(what, rng.choice(nodes), rng.choice(names))
+        actions.insert(rng.randint(len(names), len(actions)), moved)
+    return replace(plan, actions=tuple(actions))
+
+
 # --- playing --------------------------------------------------------------------------------------------------
 
 
@@ -108,6 +138,7 @@ def rest(world: World) -> None:
     world.network.weather = replace(world.network.weather, loss=0.0, tear=0.0)
     for host in world.hosts.values():
         host.resume()
+        host.step(ev.Drain(False))
     world.run(QUIET_S)
     invariants.requests_end(world)
     invariants.quiet(world)
@@ -119,7 +150,8 @@ def _launch(world: World, action: Action) -> None:
     if not host.answers or not host.joined:
         return
     version = str(sum(1 for p in world.publications.values() if p.name == action.capsule) + 1)
-    request = world.publish(action.node, capsule(action.capsule, version=version))
+    scale = Scale(0, 3, 4) if action.capsule.endswith("1") else Scale()
+    request = world.publish(action.node, capsule(action.capsule, version=version, scale=scale))
     if version == "1":
         world.run_until(lambda: world.published_yet(request), 25.0)
 
@@ -167,12 +199,38 @@ def _pause(world: World, action: Action) -> None:
         world.after(action.seconds, host.resume)
 
 
+def _order(world: World, action: Action, what: type[ev.Withdraw] | type[ev.Rollback]) -> None:
+    """It goes on beside what follows."""
+    host = world.hosts[action.node]
+    if host.answers and host.joined:
+        world.begin_order(action.node, what, action.capsule)
+
+
+def _wipe(world: World, action: Action) -> None:
+    """A node that is down loses its disk, if two others that run have not."""
+    host = world.hosts[action.node]
+    if not host.up and sum(1 for other in world.hosts.values() if other.up) > 1:
+        host.wipe()
+
+
 def _cut(world: World, action: Action) -> None:
     """Half of the ring of names from the named node on, from the other half."""
     names = list(world.hosts)
     at = names.index(action.node)
     ring = names[at:] + names[:at]
     world.cut([ring[: len(ring) // 2], ring[len(ring) // 2 :]])
+
+
+def _drain(world: World, action: Action) -> None:
+    world.hosts[action.node].step(ev.Drain(True))
+
+
+def _undrain(world: World, action: Action) -> None:
+    world.hosts[action.node].step(ev.Drain(False))
+
+
+def _crowd(world: World, action: Action) -> None:
+    world.hosts[action.node].step(ev.Crowded(action.capsule))
 
 
 def _leave(world: World, action: Action) -> None:
@@ -193,7 +251,13 @@ ACTIONS: dict[str, Callable[[World, Action], None]] = {
     "cure": _cure,
     "kill": _kill,
     "pause": _pause,
+    "withdraw": lambda world, action: _order(world, action, ev.Withdraw),
+    "roll_back": lambda world, action: _order(world, action, ev.Rollback),
+    "wipe": _wipe,
     "cut": _cut,
     "heal": lambda world, action: world.heal(),
     "leave": _leave,
+    "drain": _drain,
+    "undrain": _undrain,
+    "crowd": _crowd,
 }

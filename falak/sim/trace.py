@@ -23,7 +23,19 @@ from falak.core.model import Claim, Profile, SignedRecord, Vote, decode_record, 
 from falak.sim.world import Lost, Own, Seen, World
 
 NOISE: Final = frozenset(
-    {wire.Heartbeat, wire.Ping, wire.Pong, ev.Sampled, ev.Tick, ev.Persisted, ef.Beat, ef.Subscribe, ef.Persist}
+    {
+        wire.Heartbeat,
+        wire.Ping,
+        wire.Pong,
+        wire.MembersDigest,
+        wire.Compare,
+        ev.Sampled,
+        ev.Tick,
+        ev.Persisted,
+        ef.Beat,
+        ef.Subscribe,
+        ef.Persist,
+    }
 )
 """Left out unless asked for: what goes on all the time and tells nothing of a scenario."""
 
@@ -70,6 +82,12 @@ class _Words:
 
     def names(self, peers: Any) -> str:
         return " ".join(self.name(peer) for peer in peers) or "nobody"
+
+    def record_of(self, digest: bytes) -> str:
+        """The record with this digest, as whoever has it knows it."""
+        nodes = [host.node for host in self._world.hosts.values()]
+        named = next(filter(None, (node.orbits.name_of(digest) for node in nodes)), "")
+        return named or f"record {digest.hex()[:8]}"
 
     def line(self, host: str, what: Seen) -> str:
         match what:
@@ -144,7 +162,7 @@ def _plain(value: object) -> str:
 
 def _record(signed: SignedRecord) -> str:
     record = decode_record(signed.data)
-    return f"{record.name}@{record.generation}"
+    return f"{record.name}@{record.generation}{' withdrawn' if record.withdrawn else ''}"
 
 
 def _reason(why: str) -> str:
@@ -158,6 +176,7 @@ _DRIVER: Final[dict[type, Callable[[_Words, Any], str]]] = {
     ev.DialFailed: lambda w, e: f"{w.name(e.peer)}{_reason(e.why)}",
     ev.PeerSilent: lambda w, e: w.name(e.peer),
     ev.PeerBack: lambda w, e: w.name(e.peer),
+    ev.Stalled: lambda w, e: f"for {e.seconds:.1f} s",
     ev.Undelivered: lambda w, e: w.name(e.peer),
     ev.Wanted: lambda w, e: e.key,
     ev.Forgone: lambda w, e: e.key,
@@ -165,6 +184,8 @@ _DRIVER: Final[dict[type, Callable[[_Words, Any], str]]] = {
     ev.Unreachable: lambda w, e: f"{w.name(e.peer)} for {e.capsule}",
     ev.Answered: lambda w, e: f"{e.key} after {e.parked_s * 1000:.1f} ms parked",
     ev.Publish: lambda w, e: e.record.name,
+    ev.Withdraw: lambda w, e: e.name,
+    ev.Rollback: lambda w, e: e.name,
     ev.Signed: lambda w, e: _record(e.record),
     ev.Fetched: lambda w, e: f"{_digest(e.digest)} from {w.name(e.peer)}{_reason(e.why)}",
     ev.Prepared: lambda w, e: f"{_digest(e.digest)}{_reason(e.why)}",
@@ -179,6 +200,10 @@ _DRIVER: Final[dict[type, Callable[[_Words, Any], str]]] = {
     ef.Sign: lambda w, e: f"{e.record.name}@{e.record.generation}",
     ef.Fetch: lambda w, e: f"{_digest(e.artifact.digest)} from {w.name(e.peer)}",
     ef.Prepare: lambda w, e: _digest(e.artifact.digest),
+    ev.Crowded: lambda w, e: e.capsule,
+    ev.Drained: lambda w, e: f"#{e.instance}",
+    ev.Drain: lambda w, e: "on" if e.on else "off",
+    ef.DrainCopy: lambda w, e: f"#{e.instance}",
     ef.Start: lambda w, e: f"{e.record.name}@{e.record.generation} as #{e.instance}",
     ef.Stop: lambda w, e: f"#{e.instance}{_reason(e.why)}",
     ef.SetEndpoints: lambda w, e: f"{e.capsule}: " + (", ".join(map(w.endpoint, e.endpoints)) or "none"),
@@ -205,14 +230,30 @@ _MESSAGES: Final[dict[type, Callable[[_Words, Any], str]]] = {
     wire.Welcome: lambda w, m: f"members {' '.join(p.node.name for p in m.members) or 'none'}",
     wire.Introduced: lambda w, m: w.profile(m.profile),
     wire.Heartbeat: lambda w, m: f"{w.profile(m.profile)} sequence {m.sequence}",
+    wire.Probe: lambda w, m: w.name(m.subject),
+    wire.Probed: lambda w, m: f"{w.name(m.subject)} {'heard' if m.heard else 'not heard'}",
+    wire.Accused: lambda w, m: f"{w.name(m.subject)} incarnation {m.incarnation}: {m.kind}",
+    wire.MembersSeen: lambda w, m: w.names(peer for peer, _ in m.members),
     wire.Announce: lambda w, m: _record(m.record),
     wire.Records: lambda w, m: " ".join(map(_record, m.records)),
+    wire.Renewals: lambda w, m: (
+        " ".join(f"{w.record_of(digest)} counter {counter}" for digest, counter in m.entries)
+        + (" (yours is behind)" if m.behind else "")
+    ),
+    wire.Differs: lambda w, m: (
+        " ".join(f"{name}@{generation}" for name, generation, _ in m.entries) or "nothing"
+    ),
+    wire.RecordsAsked: lambda w, m: " ".join([*m.names, *map(w.record_of, m.digests)]),
     wire.Lookup: lambda w, m: m.key,
     wire.Found: lambda w, m: f"{m.key}: " + (f"{m.capsule}@{m.generation}" if m.capsule else "nothing"),
     wire.Keep: lambda w, m: _record(m.record),
     wire.Kept: lambda w, m: f"{m.name}{_reason(m.why)}",
     wire.HostEntry: lambda w, m: f"{m.host} for {_record(m.record)}",
-    wire.Call: lambda w, m: m.capsule,
+    wire.Call: lambda w, m: (
+        m.capsule
+        + (f" for generation {m.generation}" if m.generation else "")
+        + (f" for more than {m.copies}" if m.copies else "")
+    ),
     wire.Heard: lambda w, m: m.capsule,
     wire.Holders: lambda w, m: f"{m.capsule}: {w.claims(m.claims)}",
     wire.Unknown: lambda w, m: m.capsule,

@@ -100,9 +100,12 @@ class World:
 
     # --- hosts -------------------------------------------------------------------------------------------
 
-    def add(self, name: str, place: Place | None = None, zone: str = "", join: str = "") -> Host:
-        """A new machine, started; it joins through the named one."""
+    def add(
+        self, name: str, place: Place | None = None, zone: str = "", join: str = "", address: str = ""
+    ) -> Host:
+        """A new machine, started; it joins through the named one. ``address``: another one's, that is down."""
         host = Host(self, name, place or Place(), zone)
+        host.address = address or host.address
         self.hosts[name], self.by_id[host.id] = host, host
         host.start((self.hosts[join].address,) if join else ())
         return host
@@ -140,6 +143,19 @@ class World:
         """Launch a capsule with one artifact and wait until it is published."""
         record = capsule(name, **fields)
         request = self.publish(at, record)
+        self.run_until(lambda: self.published_yet(request))
+        return self.publications[request]
+
+    def begin_order(self, at: str, what: type[ev.Withdraw] | type[ev.Rollback], name: str) -> int:
+        """Withdraw a capsule at a node, or roll it back; its result comes into ``publications``."""
+        request = len(self.publications) + 1
+        self.publications[request] = ef.Published(request, name, 0, (), False, UNDER_WAY)
+        self.hosts[at].step(what(request, name))
+        return request
+
+    def order(self, at: str, what: type[ev.Withdraw] | type[ev.Rollback], name: str) -> ef.Published:
+        """The same, and wait for the end of it."""
+        request = self.begin_order(at, what, name)
         self.run_until(lambda: self.published_yet(request))
         return self.publications[request]
 
@@ -193,22 +209,28 @@ class World:
         self.after(delay_s, arrive)
 
     def gossip(self, host: Host, topic: str, message: Message) -> None:
-        """Carry gossip to every subscriber that a path of links between subscribers reaches."""
+        """Carry gossip to every subscriber that a path of links between subscribers reaches. One that stands still
+        hears it when it goes on, and hands nothing on."""
         reached = {host.id: 0.0}
+        everybody = sum(1 for other in self.hosts.values() if other.up and topic in other.topics)
         way = [host]
         for relay in way:
+            if len(reached) == everybody and topic in host.topics:
+                break
             for peer in sorted(relay.links):
                 target = self.by_id[peer]
-                if peer in reached or topic not in target.topics or not target.answers:
+                if peer in reached or topic not in target.topics or not target.up:
                     continue
                 reached[peer] = reached[relay.id] + self.network.one_way_s()
-                way.append(target)
+                if target.answers:
+                    way.append(target)
                 for _ in range(self.network.copies()):
                     self._arrive_after(reached[peer], host.id, target, relay.links[peer], message)
 
     def dial(self, host: Host, peer: str, address: str) -> None:
         """Make a link, or fail to. A dial to somebody already linked changes nothing and is not told of."""
-        target = next((h for h in self.hosts.values() if h.address == address), None)
+        there = [h for h in self.hosts.values() if h.address == address]
+        target = next((h for h in there if h.up), there[0] if there else None)
         run = host.runs
         if target and not self.network.connected(host.id, target.id):
             host.later(DIAL_TIMEOUT_S, ev.DialFailed(peer, address, False, "timed out"))
@@ -217,6 +239,9 @@ class World:
             host.later(self.network.weather.rtt_s + 0.0003, failed)
         elif not target.answers:
             host.later(DIAL_TIMEOUT_S, ev.DialFailed(peer, address, False, "timed out"))
+        elif peer not in ("", target.id):
+            failed = ev.DialFailed(peer, address, False, f"{target.name} answers there", target.id)
+            host.later(self.network.dial_s(), failed)
         else:
             goal, goal_run = target, target.runs
             self.after(self.network.dial_s(), lambda: self._linked(host, run, goal, goal_run))
@@ -288,7 +313,7 @@ class World:
         back = self.network.one_way_s()
         if not target.answers:
             self.after(CLOSE_S, lambda: host.gateway.failed(request, target.id, False))
-        elif target.gateway.here(request.capsule):
+        elif target.gateway.serve(request.capsule):
             self.after(back, lambda: host.gateway.done(request, target.name))
         else:
             self.after(back, lambda: host.gateway.failed(request, target.id, True))

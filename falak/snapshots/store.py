@@ -18,7 +18,7 @@ from falak.aside import Overdue, last_words, run_aside
 from falak.core import effects as ef
 from falak.core import events as ev
 from falak.core.model import UNREADABLE
-from falak.errors import OperatorError
+from falak.errors import USAGE, OperatorError
 from falak.files import remove_unfinished
 from falak.seam import BlobFetched, Mesh, is_digest
 
@@ -70,7 +70,9 @@ class Store:
                 return ev.Fetched(artifact.digest, peer)
             token = next(self._tokens)
             mesh.fetch(token, peer, artifact.digest, artifact.size_bytes, str(path))
-        except (OSError, ValueError, OverflowError) as error:
+        except OSError as error:
+            return ev.Fetched(artifact.digest, peer, error.strerror or str(error))
+        except (ValueError, OverflowError) as error:
             return ev.Fetched(artifact.digest, peer, str(error))
         self._fetches[token] = effect
         return None
@@ -78,7 +80,18 @@ class Store:
     def fetched(self, told: BlobFetched) -> ev.Event | None:
         """Native ended a fetch."""
         effect = self._fetches.pop(told.token, None)
-        return ev.Fetched(effect.artifact.digest, effect.peer, told.why) if effect else None
+        if effect is None:
+            return None
+        why = told.why.replace(f"{self.folder}/", "")  # it may come before strangers: it names no place
+        return ev.Fetched(effect.artifact.digest, effect.peer, why)
+
+    def discard(self, digest: str) -> None:
+        """Remove an artifact that nothing is to be made of. What cannot be removed stays, with a line in the
+        log."""
+        try:
+            self.path(digest).unlink(missing_ok=True)
+        except OSError as error:
+            log.error("an artifact stays", extra={"fields": {"why": str(error)}})
 
     async def take(self, path: Path) -> tuple[str, int, list[str]]:
         """Take a person's file in: its digest, its size and the interfaces that the component exports. Raises
@@ -86,7 +99,7 @@ class Store:
         try:
             async with self._takes:
                 arguments = (str(self.folder), str(path))
-                _, output = await run_aside("falak.snapshots.take", *arguments, deadline_s=TAKE_S)
+                code, output = await run_aside("falak.snapshots.take", *arguments, deadline_s=TAKE_S)
             told = msgspec.json.decode(output, type=Taken)
         except OSError as error:
             raise OperatorError(f"{path} could not be taken in: {error}") from None
@@ -99,5 +112,6 @@ class Store:
             words = last_words(output) or "the process for it was ended"
             raise OperatorError(f"{path} could not be taken in: {words}", "this node's log says more") from None
         if told.why:
-            raise OperatorError(told.why, "a capsule is a WebAssembly component that exports wasi:http")
+            hint = "a capsule is a WebAssembly component that exports wasi:http" if code == USAGE else ""
+            raise OperatorError(told.why, hint, code)
         return told.digest, told.size_bytes, told.exports

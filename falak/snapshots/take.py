@@ -1,8 +1,8 @@
 """``python -m falak.snapshots.take FOLDER FILE``: take a person's file into a folder of artifacts.
 
 Run aside, in a process of its own: hashing, copying and looking into a component must not hold up a node.
-Prints one JSON object: ``{"digest", "size_bytes", "exports"}``, or ``{"why"}`` with exit code 1 (a text for
-people: no such file, no component, disk full). Nothing is left in the folder but a whole, verified file.
+Prints one JSON object: ``{"digest", "size_bytes", "exports"}``, or ``{"why"}`` (a text for people) with exit
+code 1 (disk full, not readable) or 2 (no component). Nothing is left in the folder but a whole, verified file.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from falak.errors import USAGE
 from falak.files import sync_folder
 from falak.seam import inspect_component
 
 CHUNK_BYTES: Final = 1024 * 1024
-SIZE_MAX_BYTES: Final = 1024 * 1024 * 1024
-"""The largest file taken."""
+SIZE_MAX_BYTES: Final = 256 * 1024 * 1024
+"""The largest file taken: no larger one is compiled."""
 
 
 def take(folder: Path, source: Path) -> dict[str, object]:
@@ -41,7 +42,7 @@ def _exports(copy: Path, source: Path) -> list[str]:
     try:
         return inspect_component(str(copy))["exports"]
     except ValueError as error:
-        raise ValueError(str(error).replace(str(copy), str(source))) from None
+        raise ValueError(str(error).replace(f"{copy}: ", f"{source} ")) from None
 
 
 def _copy(source: Path, target: Path) -> tuple[str, int]:
@@ -50,7 +51,7 @@ def _copy(source: Path, target: Path) -> tuple[str, int]:
         while chunk := reader.read(CHUNK_BYTES):
             size_bytes += len(chunk)
             if size_bytes > SIZE_MAX_BYTES:
-                raise ValueError(f"{source}: it is larger than {SIZE_MAX_BYTES // 1024**2} MiB")
+                raise ValueError(f"{source} is larger than {SIZE_MAX_BYTES // 1024**2} MiB")
             digest.update(chunk)
             writer.write(chunk)
         writer.flush()
@@ -68,7 +69,7 @@ def main() -> int:
         return 1
     except ValueError as error:
         print(json.dumps({"why": str(error)}))
-        return 1
+        return USAGE
     return 0
 
 
