@@ -12,7 +12,7 @@ import msgspec
 
 from falak.api.notes import Notes
 from falak.core.effects import Published
-from falak.core.events import Event
+from falak.core.events import Event, Prepared
 from falak.core.node import Node
 from falak.seam import Gateway
 
@@ -22,7 +22,8 @@ Emit = Callable[[dict[str, Any]], Awaitable[None]]
 
 class Desk(msgspec.Struct):
     """``tell`` steps an event; ``ask(peer, data, deadline_s)`` raises ``PeerError`` with the reason;
-    ``take(path)`` takes a file into the store: its digest, size and exports, or an ``OperatorError``."""
+    ``take(path)`` takes a file into the store: its digest, size and exports, or an ``OperatorError``;
+    ``prepared(digest)`` compiles it, and ``discard(digest)`` removes it again."""
 
     node: Node
     notes: Notes
@@ -32,6 +33,8 @@ class Desk(msgspec.Struct):
     tell: Callable[[Event], None]
     ask: Callable[[str, bytes, float], Awaitable[bytes]]
     take: Callable[[Path], Awaitable[tuple[str, int, list[str]]]]
+    prepared: Callable[[str], Awaitable[Prepared]]
+    discard: Callable[[str], None]
     ticket: Callable[[], str]
     counters: Callable[[], dict[str, Any]]
     leave: Callable[[], None]

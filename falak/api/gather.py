@@ -21,6 +21,8 @@ WAIT_MAX_S: Final = 10.0
 FOLLOW_S: Final = 0.25
 """Between two rounds of a listing that is followed."""
 _TOLD: Final = {"ps": told_ps, "events": told_events, "logs": told_logs}
+ENDED: Final = {"partial": False, "missing": [], "ended": True}
+"""The end of a listing that was followed until this node ended."""
 
 Item = dict[str, Any]
 

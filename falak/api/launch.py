@@ -1,13 +1,15 @@
 """``launch``: from a component file to a capsule that orbits and has answered a request, told stage by stage.
 
 Owns the order of the stages and their deadlines. Each ends well, or the launch ends with the reason: before
-"kept" nothing was published; after it the capsule orbits, and only its first answer may be missing (exit 4).
+"kept" nothing was published, and what could run nowhere never is; after it the capsule orbits, and only its first
+answer may be missing (exit 4).
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -15,11 +17,12 @@ from typing import Any, Final
 import msgspec
 
 from falak.api.desk import Desk, Emit
+from falak.api.takeover import taken_over
 from falak.core.effects import Published
-from falak.core.events import Publish
-from falak.core.model import Artifact, Record
+from falak.core.events import Event, Publish
+from falak.core.model import Artifact
 from falak.core.orbits import default_host
-from falak.errors import NOT_SERVING, OperatorError
+from falak.errors import NOT_SERVING, USAGE, OperatorError
 
 CALL_S: Final = 30.0
 """Longest wait for one answer: parking ends before, so this ends only a capsule that does not answer."""
@@ -50,12 +53,14 @@ async def launch(desk: Desk, arguments: Launch, emit: Emit) -> dict[str, Any]:
         raise OperatorError(
             "this node is not part of its mesh yet", "wait for `falak up` to say that it joined"
         )
+    _check_watched(desk, capsule.orbit)
     watch = _Stopwatch()
     digest, size_bytes, exports = await desk.take(Path(arguments.path))
     await emit({"stage": "taken", "digest": digest, "size_bytes": size_bytes, "ms": watch.lap_ms()})
     record = capsule.to_record(Artifact(digest, size_bytes, MEDIA_TYPE))
+    await _check_compiles(desk, digest, arguments.path)
     await emit({"stage": "checked", "exports": exports, "ms": watch.lap_ms()})
-    kept = await _publish(desk, record)
+    kept = await published(desk, lambda request: Publish(request, record), record.name, "published")
     stage: dict[str, Any] = {
         "generation": kept.generation,
         "keepers": list(kept.keepers),
@@ -71,9 +76,38 @@ async def launch(desk: Desk, arguments: Launch, emit: Emit) -> dict[str, Any]:
         "answered": None,
     }
     if arguments.call:
+        if why := await taken_over(desk, kept.name, kept.generation):
+            raise _silent(kept.name, why)
         done["answered"] = await _call(desk, kept.name)
         await emit({"stage": "called", **done["answered"]})
     return done
+
+
+def _check_watched(desk: Desk, orbit: str) -> None:
+    """A capsule runs at nodes that watch its orbit: one that nobody watches is a slip of the pen."""
+    members = desk.node.members
+    watched = {o for p in map(members.profile_of, members.present()) if p for o in p.orbits}
+    if orbit not in watched:
+        raise OperatorError(
+            f"no node watches the orbit {orbit}: nothing could run there",
+            f"watched here: {' '.join(sorted(watched))}; a node that watches it: falak up --orbit {orbit}",
+            USAGE,
+        )
+
+
+async def _check_compiles(desk: Desk, digest: str, path: str) -> None:
+    """The component is compiled here, where it is published, before anybody else hears of it: one that does not
+    serve HTTP would fail at every node, and replace one that does."""
+    prepared = await desk.prepared(digest)
+    if not prepared.why:
+        return
+    known = (a.digest for held in desk.node.orbits.records.values() for a in held.record.artifacts)
+    if digest not in known:
+        desk.discard(digest)
+    why = prepared.why.replace("its component", path)
+    if prepared.capsule_fault:
+        raise OperatorError(why, "nothing was published: a capsule exports wasi:http/incoming-handler", USAGE)
+    raise OperatorError(f"{path} could not be compiled here: {why}", "nothing was published")
 
 
 class _Stopwatch:
@@ -85,24 +119,26 @@ class _Stopwatch:
         return round((self._at - before) * 1000, 3)
 
 
-async def _publish(desk: Desk, record: Record) -> Published:
+async def published(desk: Desk, event: Callable[[int], Event], name: str, done: str) -> Published:
+    """Have the core publish something and wait for what comes of it. ``done`` says in one word what was to be
+    done with the capsule. Raises ``OperatorError`` with the reason."""
     request = next(desk.requests)
     ended: asyncio.Future[Published] = asyncio.get_running_loop().create_future()
     desk.launches[request] = lambda effect: None if ended.done() else ended.set_result(effect)
     try:
-        desk.tell(Publish(request, record))
+        desk.tell(event(request))
         async with asyncio.timeout(desk.node.settings.publish_s + SLACK_S):
-            published = await ended
+            came = await ended
     except TimeoutError:
         raise OperatorError(
-            f"{record.name} was not published: this node did not come to it in time",
-            "is its machine overloaded? launch again, or at another node",
+            f"{name} was not {done}: this node did not come to it in time",
+            "is its machine overloaded? try again, or at another node",
         ) from None
     finally:
         desk.launches.pop(request, None)
-    if published.why:
-        raise OperatorError(f"{record.name} was not published: {published.why}")
-    return published
+    if came.why:
+        raise OperatorError(f"{name} was not {done}: {came.why}")
+    return came
 
 
 async def _call(desk: Desk, name: str) -> dict[str, Any]:
@@ -130,7 +166,7 @@ async def _call(desk: Desk, name: str) -> dict[str, Any]:
 
 
 def _silent(name: str, why: str) -> OperatorError:
-    hint = f"it orbits all the same; `falak why {name}` and `falak logs {name}` say more"
+    hint = f"it orbits all the same; `falak why {name}` says more"
     return OperatorError(f"{name} was published, but did not answer: {why}", hint, NOT_SERVING)
 
 

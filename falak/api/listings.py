@@ -12,8 +12,9 @@ import msgspec
 import falak
 from falak.api.desk import Desk, Emit
 from falak.core.artifacts import HERE, NOTHING, PREPARED
+from falak.core.keeping import Held
 from falak.core.model import ALIVE, Capacity, Profile
-from falak.core.orbits import Held, default_host
+from falak.core.orbits import default_host
 from falak.seam import WASMTIME_VERSION
 
 _LEVELS: Final = {NOTHING: "nothing", HERE: "here", PREPARED: "prepared"}
@@ -49,7 +50,8 @@ async def nodes(desk: Desk, arguments: Nothing, emit: Emit) -> list[dict[str, An
     rows = [_row(desk.node.profile(), ALIVE, 0.0, True, True)]
     for member in members.members.values():
         if member.state:  # without a state it was only heard of
-            rows.append(_row(member.profile, member.state, member.rtt_s, member.linked, False))
+            row = _row(member.profile, member.state, member.rtt_s, member.linked, False)
+            rows.append(row | {"evidence": member.evidence})
     return sorted(rows, key=lambda row: (row["name"], row["id"]))
 
 
@@ -63,13 +65,26 @@ def _row(profile: Profile, state: str, rtt_s: float, linked: bool, is_self: bool
         "orbits": list(profile.orbits),
         "tags": list(profile.tags),
         "addresses": list(profile.addresses),
+        "http": _reachable(profile),
         "incarnation": profile.incarnation,
         "capacity": _capacity(profile.capacity),
         "claims": profile.claims,
         "rtt_ms": round(rtt_s * 1000, 3),
         "linked": linked,
+        "stores": not profile.cannot_store,
+        "draining": profile.draining,
         "self": is_self,
+        "evidence": "",
     }
+
+
+def _reachable(profile: Profile) -> str:
+    """Where its gateway is reached: one that listens on all addresses, by that of its mesh."""
+    host, _, port = profile.http.rpartition(":")
+    if host not in ("0.0.0.0", "[::]") or not profile.addresses:
+        return profile.http
+    _, family, address, *_ = profile.addresses[0].split("/")
+    return f"[{address}]:{port}" if family == "ip6" else f"{address}:{port}"
 
 
 def _capacity(capacity: Capacity) -> dict[str, int]:
@@ -118,6 +133,10 @@ def _capsule(desk: Desk, name: str, held: Held) -> dict[str, Any]:
         "keepers": [core.members.name_of(peer) for peer in core.orbits.keepers_of(name)],
         "kept_here": core.orbits.is_kept(name),
         "artifact": _LEVELS[min(levels, default=PREPARED)],
+        "ttl_s": record.ttl_s,
+        "left_s": core.orbits.presence.visible(name).left_ms / 1000,
+        "keep": record.keep,
+        "not_after": record.not_after_s,
         "hosts": [default_host(name), *dict.fromkeys(route.host for route in record.routes)],
         "size_bytes": sum(artifact.size_bytes for artifact in record.artifacts),
     }

@@ -14,6 +14,7 @@ import msgspec
 
 import falak
 from falak.api.desk import Desk
+from falak.core.events import Drain
 from falak.core.model import UNREADABLE
 from falak.core.settings import MESSAGE_MAX_BYTES
 from falak.seam import LATENCY_BUCKETS_US, WASMTIME_VERSION
@@ -31,6 +32,7 @@ class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
 
     capsule: str = ""
     after: int = 0
+    drain: bool | None = None
 
 
 _ENVELOPE: Final = msgspec.msgpack.Decoder(tuple[int, str, Wish])
@@ -112,10 +114,18 @@ def told_ps(desk: Desk, wish: Wish) -> dict[str, Any]:
             "state": copy.state,
             "since_s": desk.age_s(copy.since),
             "load_ms": round(copy.load_s * 1000, 3),
-            "memory_bytes": copy.record.limits.memory_bytes,
+            "memory_limit_bytes": copy.record.limits.memory_bytes,
         }
         rows.append(row | numbers_of(stats.get(copy.name, {})))
     return {"items": rows}
+
+
+def told_drain(desk: Desk, wish: Wish) -> dict[str, Any]:
+    """This node drains from now on, or serves again (``drain`` says which; without it nothing changes). How it
+    is with that."""
+    if wish.drain is not None:
+        desk.tell(Drain(wish.drain))
+    return {"state": desk.node.draining.state, "copies": len(desk.node.momentum.copies)}
 
 
 def numbers_of(stats: dict[str, Any]) -> dict[str, Any]:
@@ -148,4 +158,5 @@ _TOLD: Final[dict[str, Callable[[Desk, Wish], dict[str, Any]]]] = {
     "events": told_events,
     "logs": told_logs,
     "ps": told_ps,
+    "drain": told_drain,
 }

@@ -1,7 +1,8 @@
 """The control socket: one request a line, items and one end as lines back. Owns framing, deadlines and bounds.
 
 It knows operations only by their table. A client that hangs up ends its operation; one that does not read is
-hung up on. Whatever goes wrong becomes an ``error`` line with what to do; the node itself is never harmed.
+hung up on; whoever follows is told when the node ends. Whatever goes wrong becomes an ``error`` line with what to
+do; the node itself is never harmed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from falak.api import gather, launch, listings
+from falak.api import drain, gather, launch, listings, withdraw
 from falak.api.desk import Desk
 from falak.core.model import UNREADABLE
 from falak.errors import USAGE, OperatorError
@@ -31,9 +32,13 @@ REQUEST_S: Final = 5.0
 """A client says what it wants within this."""
 WRITE_S: Final = 10.0
 """A client that takes nothing for this long is hung up on."""
+LAST_WORD_S: Final = 0.5
+"""When the node ends, clients have this long to take the last word that they are told."""
 ANSWER_S: Final = 5.0
 GATHER_S: Final = gather.WAIT_MAX_S + 2.0
 LAUNCH_S: Final = 240.0
+DRAIN_S: Final = 120.0
+"""Above any grace that a sane setting has; the operation itself ends sooner."""
 
 Operation = Callable[[Desk, Any, Any], Awaitable[Any]]
 
@@ -53,6 +58,9 @@ OPS: Final[dict[str, Op]] = {
     "capsules": Op(listings.capsules, listings.Nothing),
     "counters": Op(listings.counters, listings.Nothing),
     "leave": Op(listings.leave, listings.Nothing),
+    "withdraw": Op(withdraw.withdraw, withdraw.Named, LAUNCH_S),
+    "rollback": Op(withdraw.rollback, withdraw.Named, LAUNCH_S),
+    "drain": Op(drain.drain, drain.Arguments, DRAIN_S),
     "ps": Op(gather.ps, gather.Arguments, GATHER_S),
     "events": Op(gather.events, gather.Listing, None),
     "logs": Op(gather.logs, gather.Lines, None),
@@ -68,6 +76,7 @@ class ControlServer:
         self._desk = desk
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
+        self._ending = asyncio.Event()
 
     async def start(self, path: Path) -> None:
         """Listen; nobody but this user may connect. Raises ``OSError``."""
@@ -83,9 +92,12 @@ class ControlServer:
         self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=LINE_MAX_BYTES)
 
     async def close(self) -> None:
-        """Listen no more, and end what is under way."""
+        """Listen no more, and end what is under way: who follows is done, who waits for more is told why."""
         if self._server is not None:
             self._server.close()
+        self._ending.set()
+        if self._open:
+            await asyncio.wait(self._open, timeout=LAST_WORD_S)
         for task in self._open:
             task.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)
@@ -96,8 +108,10 @@ class ControlServer:
         self._open.add(task)
         try:
             await self._converse(reader, _Client(writer))
-        except OSError:
-            pass  # the client is gone or does not read
+        except _Gone:
+            writer.transport.abort()
+        except asyncio.CancelledError:  # by ``close``: asyncio's own callback cannot bear a cancelled task
+            writer.transport.abort()
         finally:
             self._open.discard(task)
             await _hang_up(writer)
@@ -109,7 +123,7 @@ class ControlServer:
                     f"this node answers {CONNECTIONS_MAX} requests at once already", "try again"
                 )
             op, arguments = await _request(reader)
-            done = await self._until_hangup(reader, op, arguments, client)
+            done = await self._until_end(reader, op, arguments, client)
         except OperatorError as error:
             what = {"what": error.what, "hint": error.hint, "exit": error.exit}
             await client.write({"error": what})
@@ -117,16 +131,25 @@ class ControlServer:
             if done is not _HUNG_UP:
                 await client.write({"done": done})
 
-    async def _until_hangup(self, reader: asyncio.StreamReader, op: Op, arguments: Any, client: _Client) -> Any:
+    async def _until_end(self, reader: asyncio.StreamReader, op: Op, arguments: Any, client: _Client) -> Any:
+        """What the operation came to, or what is told where the client's or the node's end comes first."""
         work = asyncio.ensure_future(self._work(op, arguments, client))
         hangup = asyncio.ensure_future(reader.read(1))
+        ending = asyncio.ensure_future(self._ending.wait())
+        tasks = (work, hangup, ending)
         try:
-            await asyncio.wait((work, hangup), return_when=asyncio.FIRST_COMPLETED)
-            return work.result() if work.done() else _HUNG_UP
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                return work.result()
+            if hangup.done():
+                return _HUNG_UP
         finally:
-            for task in (work, hangup):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(work, hangup, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if op.deadline_s is None:
+            return gather.ENDED
+        raise OperatorError("this node ends: what was asked of it is not finished", "ask another node")
 
     async def _work(self, op: Op, arguments: Any, client: _Client) -> Any:
         try:
@@ -136,6 +159,8 @@ class ControlServer:
             raise OperatorError(
                 f"this node did not finish within {op.deadline_s} s", "is its machine overloaded?"
             ) from None
+        except _Gone:
+            raise
         except OSError as error:
             raise OperatorError(f"{error.filename or 'this node'}: {error.strerror or error}") from None
         except (OperatorError, asyncio.CancelledError):
@@ -148,6 +173,10 @@ class ControlServer:
 
 
 _HUNG_UP: Final = object()
+
+
+class _Gone(Exception):
+    """The client hung up, or does not read: nothing can be told it any more."""
 
 
 async def _hang_up(writer: asyncio.StreamWriter) -> None:
@@ -170,12 +199,14 @@ class _Client:
         await self.write({"item": item})
 
     async def write(self, line: dict[str, Any]) -> None:
+        if self._writer.is_closing():  # uvloop takes a write to it for a bug
+            raise _Gone
         self._writer.write(msgspec.json.encode(line, enc_hook=str) + b"\n")
         try:
             async with asyncio.timeout(WRITE_S):
                 await self._writer.drain()
-        except TimeoutError:
-            raise ConnectionAbortedError("the client does not read") from None
+        except OSError:  # its end, or the deadline
+            raise _Gone from None
 
 
 async def _request(reader: asyncio.StreamReader) -> tuple[Op, Any]:
@@ -189,7 +220,7 @@ async def _request(reader: asyncio.StreamReader) -> tuple[Op, Any]:
     except asyncio.LimitOverrunError:
         raise OperatorError(f"a request has at most {LINE_MAX_BYTES} bytes", exit=USAGE) from None
     except asyncio.IncompleteReadError:
-        raise ConnectionResetError from None
+        raise _Gone from None
     except UNREADABLE as error:
         raise OperatorError(f"the request is no JSON object: {error}", exit=USAGE) from None
     version, name = asked.pop("v", None), asked.pop("op", None)

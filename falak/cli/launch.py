@@ -1,4 +1,4 @@
-"""``launch`` and ``call``: publish a capsule, and ask one something over HTTP.
+"""``launch``, ``withdraw`` and ``call``: publish a capsule, take it back, and ask one something over HTTP.
 
 ``launch`` is done when the capsule was kept by others and answered, or says why not; what is wrong with a
 manifest is told here, before a node is asked. ``call`` goes through the node's own gateway, as any stranger.
@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from falak.cli.options import add_data, client_of
+from falak.cli.options import add_data, client_of, reachable
 from falak.cli.output import waiting
 from falak.cli.parser import Parser
 from falak.errors import FAILED, USAGE, OperatorError
@@ -43,16 +43,26 @@ def launch_arguments(parser: Parser) -> None:
         "--call", action="store_true", default=True, help="It must answer before this is done: usual."
     )
     parser.add_argument("--no-call", dest="call", action="store_false", help="Leave it cold.")
+    parser.add_argument(
+        "--rollback",
+        action="store_true",
+        help="WHAT is a capsule's name: publish its generation before the newest once more.",
+    )
     add_data(parser)
 
 
-def launch(what: str, name: str | None, orbit: str | None, call: bool, data: Path | None) -> None:
+def launch(
+    what: str, name: str | None, orbit: str | None, call: bool, rollback: bool, data: Path | None
+) -> None:
     """Publish a capsule: from a folder with capsule.toml, or a .wasm file.
 
     Done when others keep it and it has answered a request. Exit 4: it is published, but did not answer.
     """
     from falak.client.words import stage_text  # noqa: PLC0415  call does not need it
 
+    if rollback:
+        _roll_back(what, name or orbit, data)
+        return
     fields, component = _manifest(Path(what), name, orbit)
     client = client_of(data)
     with client.launch(component, fields, call=call) as stream:
@@ -68,6 +78,33 @@ def launch(what: str, name: str | None, orbit: str | None, call: bool, data: Pat
         launched = stream.result
     print(_told(launched))
     print(f"try: curl -H 'Host: {launched['name']}.localhost' http://{reachable(client.node()['http'])}/")
+
+
+def _roll_back(name: str, flag: str | None, data: Path | None) -> None:
+    if flag:
+        raise OperatorError("a rollback changes neither name nor orbit", "leave --name and --orbit out", USAGE)
+    with waiting("two others to keep it"):
+        done = client_of(data).rollback(name)
+    kept = " ".join(done["keepers"]) or "this node alone"
+    print(f"{name} generation {done['generation']} orbits, with version {done['version']}; kept by {kept}")
+
+
+def withdraw_arguments(parser: Parser) -> None:
+    """What ``withdraw`` takes."""
+    parser.add_place("capsule", "The capsule's name.")
+    add_data(parser)
+
+
+def withdraw(capsule: str, data: Path | None) -> None:
+    """Take a capsule out of its orbit for good.
+
+    Done when its tombstone is kept by others and no node runs it any more; exit 1 names those that still do.
+    """
+    with waiting("every holder to drain"):
+        done = client_of(data).withdraw(capsule)
+    drained = f", drained at {' '.join(done['drained'])}" if done["drained"] else ", it ran nowhere"
+    news = "" if done["changed"] else " (it was before)"
+    print(f"{capsule} is withdrawn{news}{drained}")
 
 
 def _manifest(what: Path, name: str | None, orbit: str | None) -> tuple[dict[str, Any], Path]:
@@ -117,6 +154,7 @@ def call(
     """
     from http.client import HTTPConnection  # noqa: PLC0415  24 ms, only here
 
+    path = path if path.startswith("/") else f"/{path}"
     headers = _headers(capsule, header)
     content = _body(body)
     address = reachable(client_of(data).node()["http"])
@@ -179,9 +217,3 @@ def _body(written: str | None) -> bytes | None:
         return Path(written[1:]).read_bytes()
     except OSError as error:
         raise OperatorError(f"{written[1:]} cannot be read: {error.strerror}", "", USAGE) from error
-
-
-def reachable(http: str) -> str:
-    """Where this machine reaches an address that a gateway listens on: an unspecified one is all of them."""
-    host, _, port = http.rpartition(":")
-    return f"{ {'0.0.0.0': '127.0.0.1', '[::]': '[::1]'}.get(host, host) }:{port}"

@@ -23,10 +23,13 @@ WHAT: Final = "An orchestration-less mesh: capsules orbit, nodes elect the one t
 VERBS: Final = {
     "up": ("falak.cli.up:up", "Start a node here, alone or joined to a mesh."),
     "ticket": ("falak.cli.up:ticket", "Print what lets another node join this one's mesh."),
+    "drain": ("falak.cli.leave:drain", "Have a node run nothing, and wait until its copies are gone."),
+    "leave": ("falak.cli.leave:leave", "Have this node drain, say goodbye and end."),
     "launch": (
         "falak.cli.launch:launch",
         "Publish a capsule: from a folder with capsule.toml, or a .wasm file.",
     ),
+    "withdraw": ("falak.cli.launch:withdraw", "Take a capsule out of its orbit for good."),
     "call": ("falak.cli.launch:call", "Send a capsule an HTTP request through this node."),
     "ps": ("falak.cli.show:ps", "List running copies in the whole mesh."),
     "nodes": ("falak.cli.show:nodes", "List the nodes of the mesh, as this one sees them."),
@@ -46,8 +49,8 @@ verbs shows without loading it."""
 
 
 GROUPS: Final = {
-    "A node": ("up", "ticket"),
-    "Capsules": ("launch", "call"),
+    "A node": ("up", "ticket", "drain", "leave"),
+    "Capsules": ("launch", "withdraw", "call"),
     "What there is, and what happened": (
         "ps",
         "nodes",
@@ -60,6 +63,13 @@ GROUPS: Final = {
     "This program": ("demo", "version"),
 }
 """The verbs under the headings of the list."""
+
+
+ELSEWHERE: Final = {
+    "stop": "a node ends by Ctrl-C, SIGTERM or: falak leave",
+    "status": "see: falak nodes; falak ps",
+}
+"""Verbs that people try, and what they are after."""
 
 
 def parser_of(verb: str) -> Parser:
@@ -93,6 +103,8 @@ def _run(words: list[str]) -> int:
 
 
 def _called(words: list[str]) -> int:
+    if words[:1] == ["help"]:
+        words = [*words[1:2], HELP[0]]
     if not words or words[0] in HELP:
         print(_overview())
         return 0
@@ -102,11 +114,8 @@ def _called(words: list[str]) -> int:
     verb = words[0]
     if verb not in VERBS:
         kind = "option" if verb.startswith("-") else "command"
-        raise OperatorError(
-            f'Unknown {kind} "{verb}".{did_you_mean(verb, (*VERBS, "--version", "--help"))}',
-            "see: falak --help",
-            USAGE,
-        )
+        near = "" if verb in ELSEWHERE else did_you_mean(verb, (*VERBS, "--version", "--help"))
+        raise OperatorError(f'Unknown {kind} "{verb}".{near}', ELSEWHERE.get(verb, "see: falak --help"), USAGE)
     parser = parser_of(verb)
     values = parser.read(words[1:])
     if values is None:

@@ -72,3 +72,9 @@ def client_of(data: Path | None) -> Client:
     from falak.client import Client  # noqa: PLC0415  `up` and help speak with no node
 
     return Client(data_folder(data, os.environ))
+
+
+def reachable(http: str) -> str:
+    """Where this machine reaches an address that a gateway listens on: an unspecified one is all of them."""
+    host, _, port = http.rpartition(":")
+    return f"{ {'0.0.0.0': '127.0.0.1', '[::]': '[::1]'}.get(host, host) }:{port}"

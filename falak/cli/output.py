@@ -31,6 +31,10 @@ STATE_STYLES: Final = {
 }
 
 
+class AtMost(float):
+    """An upper bound of what was measured; 0 for nothing."""
+
+
 def print_json(value: Any) -> None:
     """One document, indented on a terminal, one line elsewhere."""
     text = msgspec.json.encode(value)
@@ -45,7 +49,7 @@ def print_json_line(value: Any) -> None:
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]], nothing: str) -> None:
-    """Rows under headings; numbers to the right. Without rows: ``nothing``, on stderr."""
+    """Rows under headings; numbers to the right, None is not known. Without rows: ``nothing``, on stderr."""
     if not rows:
         print(nothing, file=sys.stderr)
         return
@@ -55,13 +59,16 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]], nothi
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for at, heading in enumerate(headings):
-        numbers = all(type(row[at]) in (int, float) for row in rows)
-        table.add_column(heading, justify="right" if numbers else "left", overflow="fold")
+        numbers = all(row[at] is None or type(row[at]) in (int, float, AtMost) for row in rows)
+        table.add_column(heading, justify="right" if numbers else "left", no_wrap=True)
     for row in rows:
         cells = (_cell(value) for value in row)
         table.add_row(*(Text(cell, style=STATE_STYLES.get(cell, "")) for cell in cells))
     if sys.stdout.isatty():
-        Console().print(table)
+        screen = Console()
+        if screen.measure(table, options=screen.options.update(width=WIDE)).maximum > screen.width:
+            table.padding = (0, 1, 0, 0)
+        Console(width=WIDE).print(table)  # a row that is too wide goes on below, none is taken apart
         return
     plain = Console(width=WIDE)
     with plain.capture() as captured:
@@ -70,6 +77,10 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]], nothi
 
 
 def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, AtMost):
+        return f"≤{value:g}" if value else "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

@@ -69,9 +69,9 @@ class Parser(ArgumentParser):
             self.error(f"Unused words: {' '.join(map(repr, words[len(self._places) :]))}.")
         values = {}
         for at, place in enumerate(self._places):
-            value = words[at] if at < len(words) else place.usual
-            if value is None:
-                self.error(f"{place.name.upper()} requires an argument.")
+            value = words[at] if at < len(words) else place.usual or ""
+            if not value and place.usual is None:
+                self.error(f"{place.name.upper()} is missing: {self._usage()}")
             values[place.name] = value
         return values
 
@@ -79,13 +79,15 @@ class Parser(ArgumentParser):
         """Raise it, with where to look."""
         raise OperatorError(message, f"see: {self.prog} --help", USAGE)
 
+    def _usage(self) -> str:
+        names = (name.upper() if usual is None else f"[{name.upper()}]" for name, _, usual in self._places)
+        return " ".join([self.prog, *names])
+
     # --- help --------------------------------------------------------------------------------------------
 
     def format_help(self) -> str:
         """The whole help of the verb, as wide as the terminal."""
-        words = [self.prog]
-        words += [name.upper() if usual is None else f"[{name.upper()}]" for name, _, usual in self._places]
-        parts = [f"Usage: {' '.join(words)} [FLAGS]", *paragraphs(self._text)]
+        parts = [f"Usage: {self._usage()} [FLAGS]", *paragraphs(self._text)]
         if self._places:
             parts.append(listed("Arguments", [(place.name.upper(), place.help) for place in self._places]))
         rows = []

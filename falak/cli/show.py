@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from falak.cli.options import add_data, add_output, client_of, seconds
-from falak.cli.output import duration, print_json, print_table, waiting, warn_missing
+from falak.cli.output import AtMost, duration, print_json, print_table, waiting, warn_missing
 from falak.cli.parser import Parser
 from falak.client.api import GATHER_S
 
 if TYPE_CHECKING:
-    from falak.client.shapes import CapacityRow
+    from falak.client.shapes import NodeRow
 
-MIB = 1024 * 1024
+MIB: Final = 1024 * 1024
 
 
 def nodes_arguments(parser: Parser) -> None:
@@ -58,8 +59,8 @@ def ps(wait: float, output: str, data: Path | None) -> None:
                 duration(row["since_s"]),
                 row["requests"],
                 row["errors"],
-                row["p50_ms"],
-                row["p99_ms"],
+                AtMost(row["p50_ms"]),
+                AtMost(row["p99_ms"]),
             ]
             for row in copies["rows"]
         ]
@@ -73,26 +74,52 @@ def nodes(output: str, data: Path | None) -> None:
     if output == "json":
         print_json(found)
         return
-    headings = "NAME STATE ORBITS ZONE TAGS COPIES CORES-FREE MIB-FREE RTT-MS ADDRESS".split()
-    rows = [
-        [
-            row["name"] + (" *" if row["self"] else ""),
-            row["state"],
-            row["orbits"],
-            row["zone"],
-            row["tags"],
-            row["claims"],
-            *_free(row["capacity"]),
-            row["rtt_ms"] or 0.0,
-            (row["addresses"] or [""])[0],
-        ]
-        for row in found
-    ]
-    print_table(headings, rows, "no nodes")
+    columns = {heading: [read(row) for row in found] for heading, read in NODE_COLUMNS.items()}
+    shown = [name for name, cells in columns.items() if name not in SPARED or set(cells) - SPARED[name]]
+    print_table(shown, list(zip(*(columns[name] for name in shown), strict=True)), "no nodes")
 
 
-def _free(capacity: CapacityRow) -> tuple[float, int]:
-    return capacity.get("free_cpu_millis", 0) / 1000, capacity.get("free_memory_bytes", 0) // MIB
+def _of_the_present(read: Callable[[NodeRow], object]) -> Callable[[NodeRow], object]:
+    """Numbers of a node that is gone are old: they are left out."""
+    return lambda row: read(row) if row["state"] in ("alive", "suspect") else None
+
+
+def _remarks(row: NodeRow) -> str:
+    told = [row["evidence"]] if row["evidence"] else []
+    told += ["draining"] if row.get("draining") else []
+    told += [] if row.get("stores", True) else ["its disk takes nothing"]
+    return ", ".join(told)
+
+
+def _port_of(addresses: Sequence[str]) -> str:
+    """``IP:PORT`` of the first multiaddr: the whole of it is for programs."""
+    if not addresses:
+        return ""
+    _, family, host, _, port, *_ = addresses[0].split("/")
+    return f"[{host}]:{port}" if family == "ip6" else f"{host}:{port}"
+
+
+NODE_COLUMNS: Final[Mapping[str, Callable[[NodeRow], object]]] = {
+    "NAME": lambda row: row["name"] + (" *" if row["self"] else ""),
+    "STATE": lambda row: row["state"],
+    "ORBITS": lambda row: " ".join(row["orbits"]),
+    "ZONE": lambda row: row["zone"],
+    "TAGS": lambda row: " ".join(row["tags"]),
+    "COPIES": _of_the_present(lambda row: row["claims"]),
+    "CORES": _of_the_present(lambda row: row["capacity"].get("free_cpu_millis", 0) / 1000),
+    "MIB": _of_the_present(lambda row: row["capacity"].get("free_memory_bytes", 0) // MIB),
+    "RTT-MS": _of_the_present(lambda row: None if row["self"] else row["rtt_ms"]),
+    "HTTP": lambda row: row["http"],
+    "MESH": lambda row: _port_of(row["addresses"]),
+    "REMARKS": _remarks,
+}
+SPARED: Final[Mapping[str, set[object]]] = {
+    "ORBITS": {"default"},
+    "ZONE": {""},
+    "TAGS": {""},
+    "REMARKS": {""},
+}
+"""Columns that are left out where no node has more than this to show: rows are to fit on a terminal."""
 
 
 def orbits(output: str, data: Path | None) -> None:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from falak import __version__
-from falak.cli.options import add_data, client_of
+from falak.cli.options import add_data, client_of, reachable
 from falak.cli.parser import Parser
 from falak.client import NoNode
 
@@ -25,4 +25,6 @@ def version(data: Path | None) -> None:
     except NoNode:
         print(f"no node is reachable in {client.data}", file=sys.stderr)
         return
-    print(f"node {node['name']} {node['version']}, wasmtime {node['wasmtime']}")
+    print(
+        f"node {node['name']} {node['version']}, wasmtime {node['wasmtime']}, http://{reachable(node['http'])}/"
+    )

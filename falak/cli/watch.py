@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from falak.cli.options import a_whole_number, add_data, add_follow, add_output, client_of
 from falak.cli.output import clock, print_json_line, waiting, warn_missing
 from falak.cli.parser import Parser
 from falak.client.words import fields_text
+
+if TYPE_CHECKING:
+    from falak.client import Client
+    from falak.client.shapes import Gathered
 
 
 def events_arguments(parser: Parser) -> None:
@@ -35,12 +40,28 @@ def events(follow: bool, capsule: str, after: int, local: bool, output: str, dat
     Joins and drops, records, elections, starts and ends. As JSON a line is an event.
     docs/reference/events.md has all of them.
     """
-    as_json = output == "json"
-    with client_of(data).events(after=after, follow=follow, capsule=capsule, local=local) as stream:
+    as_json, client = output == "json", client_of(data)
+    if capsule:
+        _is_known(client, capsule)
+    with client.events(after=after, follow=follow, capsule=capsule, local=local) as stream:
         with nullcontext() if follow else waiting("the other nodes' events"):
             for event in stream:
                 print_json_line(event) if as_json else print(event_line(event), flush=follow)
-        warn_missing(stream.result["missing"])
+        _tell_end(client, stream.result)
+
+
+def _is_known(client: Client, capsule: str) -> bool:
+    """Whether the capsule orbits; where it does not, somebody may have misspelt it, and is told."""
+    known = any(row["name"] == capsule for row in client.capsules())
+    if not known:
+        print(f"no capsule {capsule} orbits here (falak capsules lists those that do)", file=sys.stderr)
+    return known
+
+
+def _tell_end(client: Client, gathered: Gathered) -> None:
+    warn_missing(gathered["missing"])
+    if gathered.get("ended"):
+        print(f"the node in {client.data} has ended", file=sys.stderr)
 
 
 def event_line(event: Mapping[str, Any]) -> str:
@@ -64,12 +85,16 @@ def logs(capsule: str, follow: bool, after: int, output: str, data: Path | None)
 
     As JSON a line is a line.
     """
-    as_json = output == "json"
-    with client_of(data).logs(capsule, after=after, follow=follow) as stream:
+    as_json, client = output == "json", client_of(data)
+    silent = _is_known(client, capsule)
+    with client.logs(capsule, after=after, follow=follow) as stream:
         for line in stream:
+            silent = False
             if as_json:
                 print_json_line(line)
             else:
                 mark = "!" if line["stream"] == "stderr" else "|"
                 print(f"{clock(line['at'])}  {line['node']:<8} {mark} {line['text']}", flush=follow)
-        warn_missing(stream.result["missing"])
+        _tell_end(client, stream.result)
+    if silent:
+        print(f"the copies of {capsule} wrote nothing", file=sys.stderr)

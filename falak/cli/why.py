@@ -28,12 +28,15 @@ def why(capsule: str, verbose: bool, data: Path | None) -> None:
     It is that of the newest request which had to wait; who declined with the reason, who acked whom, and what
     each step took.
     """
+    client = client_of(data)
     with waiting("the other nodes' events"):
-        story = client_of(data).why(capsule)
+        story = client.why(capsule)
+    if not story["events"] and all(row["name"] != capsule for row in client.capsules()):
+        raise OperatorError(f"no capsule {capsule} orbits here", "falak capsules lists those that do")
     if not story["events"]:
         raise OperatorError(
             f"nothing to tell of {capsule}: no request had to wait for it lately",
-            "warm requests need no election; `falak capsules` lists what orbits",
+            f"warm requests need no election; all that is known of it: falak events --capsule {capsule}",
         )
     for line in tell(story, verbose):
         print(line)

@@ -14,6 +14,7 @@ from falak.client.connection import Stream
 from falak.client.shapes import (
     CapsuleRow,
     Copies,
+    Drained,
     EventRow,
     Gathered,
     Launched,
@@ -21,12 +22,16 @@ from falak.client.shapes import (
     NodeInfo,
     NodeRow,
     OrbitRow,
+    RolledBack,
     Stage,
     Story,
+    Withdrawn,
 )
 
 ANSWER_S: Final = 15.0
 """What a node knows by itself, or gathers from others with a deadline of its own, is told within this."""
+DRAIN_S: Final = 130.0
+"""A drain: copies have the node's grace for what is under way."""
 GATHER_S: Final = 1.0
 """How long ``ps`` waits for other nodes, unless it is told otherwise."""
 T = TypeVar("T")
@@ -85,13 +90,26 @@ class Client:
         arguments = {"path": str(component.absolute()), "record": dict(fields), "call": call}
         return Stream(self.data, "launch", arguments, LAUNCH_S)
 
+    def withdraw(self, name: str) -> Withdrawn:
+        """Take a capsule out of its orbit for good, and wait until no node runs it."""
+        return self._ask(Withdrawn, "withdraw", deadline_s=LAUNCH_S, name=name)
+
+    def rollback(self, name: str) -> RolledBack:
+        """Publish the generation before the newest anew."""
+        return self._ask(RolledBack, "rollback", deadline_s=LAUNCH_S, name=name)
+
     def counters(self) -> dict[str, dict[str, Any]]:
         """Counts since the node's start, by the part that counts: core, mesh, events, gateway."""
         return self._ask(dict[str, dict[str, Any]], "counters")
 
     def leave(self) -> None:
-        """Have the node say goodbye and end."""
+        """Have the node drain, say goodbye and end. It is told, not waited for."""
         self._ask(dict[str, Any], "leave")
+
+    def drain(self, node: str, *, undo: bool = False) -> Drained:
+        """Have a node of the mesh, by name or id, run nothing from now on, and wait until its copies are gone
+        (``undo``: have it serve again)."""
+        return self._ask(Drained, "drain", deadline_s=DRAIN_S, node=node, undo=undo)
 
     def _ask(self, shape: type[T], op: str, *, deadline_s: float = ANSWER_S, **arguments: Any) -> T:
         """One answer; ``shape`` says what it is and is not looked at."""

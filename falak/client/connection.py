@@ -138,9 +138,10 @@ class Stream(Generic[Item, Result]):
         except OSError as error:
             raise OperatorError(f"the node in {self._data} broke off {self._op}: {error.strerror}") from error
         if not data:
+            followed = self._deadline_s is None
+            how = "without a goodbye, while it told" if followed else "before it had answered"
             raise OperatorError(
-                f"the node in {self._data} ended before it had answered {self._op}",
-                "what it printed last says why",
+                f"the node in {self._data} ended {how} {self._op}", "what it printed last says why"
             )
         return data
 

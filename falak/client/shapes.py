@@ -6,7 +6,7 @@ Fields are added, never renamed. Names end in their unit; times are seconds sinc
 
 from __future__ import annotations
 
-from typing import Literal, Required, TypedDict
+from typing import Literal, NotRequired, Required, TypedDict
 
 
 class NodeInfo(TypedDict):
@@ -38,7 +38,8 @@ class CapacityRow(TypedDict, total=False):
 
 
 class NodeRow(TypedDict):
-    """A member as the asked node sees it (``nodes``). ``self`` marks the asked node."""
+    """A member as the asked node sees it (``nodes``). ``self`` marks the asked node; ``evidence``: why it is suspect
+    or was dropped; ``stores`` is false where its disk takes nothing."""
 
     name: str
     id: str
@@ -48,16 +49,21 @@ class NodeRow(TypedDict):
     orbits: list[str]
     tags: list[str]
     addresses: list[str]
+    http: str
     incarnation: int
     capacity: CapacityRow
     claims: int
     rtt_ms: float
     linked: bool
+    stores: bool
+    draining: bool
     self: bool
+    evidence: str
 
 
 class CopyRow(TypedDict):
-    """A running copy (``ps``). ``memory_bytes`` is its limit."""
+    """A running copy (``ps``). ``p50_ms`` and ``p99_ms`` are the upper bounds of the buckets that half of its
+    capsule's requests at that node and 99 % of them fall into."""
 
     capsule: str
     version: str
@@ -74,7 +80,7 @@ class CopyRow(TypedDict):
     in_flight: int
     p50_ms: float
     p99_ms: float
-    memory_bytes: int
+    memory_limit_bytes: int
 
 
 class Copies(TypedDict):
@@ -83,6 +89,14 @@ class Copies(TypedDict):
     rows: list[CopyRow]
     partial: bool
     missing: list[str]
+
+
+class Drained(TypedDict):
+    """What a drain came to: the node's name, its state (``draining`` or ``serving``), copies it had before."""
+
+    node: str
+    state: str
+    copies: int
 
 
 class OrbitRow(TypedDict):
@@ -95,7 +109,8 @@ class OrbitRow(TypedDict):
 
 
 class CapsuleRow(TypedDict):
-    """A capsule that orbits, as the asked node knows it."""
+    """A capsule that orbits, as the asked node knows it. ``left_s``: until it leaves the orbit unless it is renewed;
+    ``not_after``: when it leaves for good (0: never)."""
 
     name: str
     version: str
@@ -109,6 +124,10 @@ class CapsuleRow(TypedDict):
     artifact: Literal["nothing", "here", "prepared"]
     hosts: list[str]
     size_bytes: int
+    ttl_s: int
+    left_s: float
+    keep: bool
+    not_after: int
 
 
 class EventRow(TypedDict, total=False):
@@ -123,10 +142,11 @@ class EventRow(TypedDict, total=False):
 
 
 class Gathered(TypedDict):
-    """The end of something asked of many nodes."""
+    """The end of something asked of many nodes; ``ended``: it was followed until the asked node ended."""
 
     partial: bool
     missing: list[str]
+    ended: NotRequired[bool]
 
 
 class Story(TypedDict):
@@ -180,3 +200,23 @@ class Launched(TypedDict):
     changed: bool
     url: str
     answered: Answered | None
+
+
+class RolledBack(TypedDict):
+    """What a rollback published: old content as a newer generation."""
+
+    name: str
+    generation: int
+    version: str
+    keepers: list[str]
+    changed: bool
+
+
+class Withdrawn(TypedDict):
+    """A capsule that is out of its orbit; ``drained``: nodes that ran it. ``generation`` is its tombstone's."""
+
+    name: str
+    generation: int
+    keepers: list[str]
+    changed: bool
+    drained: list[str]

@@ -31,8 +31,9 @@ def words_of(event: Event) -> str:
 
 
 def fields_text(event: Event) -> str:
-    """An event's own fields as ``key=value``."""
-    return " ".join(f"{key}={_value(value)}" for key, value in event.items() if key not in HEAD_FIELDS)
+    """An event's own fields as ``key=value``; ranks and gravities as in every sentence."""
+    shown = ((key, _SHOWN.get(key, _value)(value)) for key, value in event.items() if key not in HEAD_FIELDS)
+    return " ".join(f"{key}={value}" for key, value in shown)
 
 
 def _value(value: Any) -> str:
@@ -59,14 +60,26 @@ def gravity_text(gravity: int) -> str:
     return f"{gravity / GRAVITY_ONE:.3f}"
 
 
+_SHOWN: Final[Mapping[str, Callable[[Any], str]]] = {
+    "rank": lambda rank: str(rank + 1),
+    "gravity": gravity_text,
+    "gravities": lambda gravities: ",".join(map(gravity_text, gravities)),
+}
+"""Fields that people read otherwise than programs do."""
+
+
 def began_at(events: Sequence[Event]) -> float:
-    """When the story of a request begins: with its parking, else with the first event."""
-    return float(next((event["at"] for event in events if event["event"] == "request.parked"), events[0]["at"]))
+    """When the story of a request begins: as it came in. That it was parked was recorded a moment later, and its
+    answer says how long it took in all."""
+    parked = next((event for event in events if event["event"] == "request.parked"), events[0])
+    answers = (e for e in events if e["event"] == "request.answered" and e["node"] == parked["node"])
+    came_in = [event["at"] - event.get("total_ms", 0.0) / 1000 for event in answers]
+    return float(min([parked["at"], *came_in]))
 
 
 def told(events: Sequence[Event], terms: bool) -> list[str]:
-    """A request's story, a line an event: milliseconds since it was parked, the node, what it did. ``terms``:
-    with the gravities and what they are made of."""
+    """A request's story, a line an event: milliseconds since it came in, the node, what it did. ``terms``: with
+    the gravities and what they are made of."""
     began = began_at(events)
     width = max(len(event["node"]) for event in events)
     lines = []
@@ -85,7 +98,7 @@ def stage_text(stage: Stage) -> str:
     if stage["stage"] == "taken":
         said = f"{stage['size_bytes'] / 1024:.1f} KiB, sha256 {stage['digest'][:12]}"
     elif stage["stage"] == "kept":
-        said = f"generation {stage['generation']}, kept by {' '.join(stage['keepers']) or 'this node alone'}"
+        said = f"generation {stage['generation']}, kept so far by {' '.join(stage['keepers']) or 'this node alone'}"
     elif stage["stage"] == "called":
         said = f"status {stage['status']}"
     return f"{stage['stage']:<8} {stage['ms']:8.1f} ms  {said}".rstrip()
