@@ -139,11 +139,11 @@ class LocalMesh:
     def stop(self) -> Ended:
         """End every process, by its id, and remove the folder."""
         outcome = Ended()
-        for node in self.nodes:
-            if node.process.poll() is None:
-                node.process.send_signal(signal.SIGTERM)
+        alive = [node for node in self.nodes if node.process.poll() is None]
+        for node in alive:
+            node.process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + STOP_S
-        for node in self.nodes:
+        for node in alive:
             try:
                 node.process.wait(max(0.0, deadline - time.monotonic()))
                 outcome.ended += 1

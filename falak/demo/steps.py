@@ -24,7 +24,14 @@ CAPSULE: Final = "hello"
 HOST: Final = f"{CAPSULE}.localhost"
 COMPONENT: Final = Path(__file__).with_name("hello.wasm")
 """The same bytes as ``examples/hello/hello.wasm``, so that an installed Falak has them too (tested)."""
-FIELDS: Final = {"name": CAPSULE, "version": "1.0.0", "env": {"GREETING": "hello from a capsule"}}
+IDLE: Final = "3s"
+"""Without a request for this long the copy ends: short, so that the story shows it (60 s is usual)."""
+FIELDS: Final = {
+    "name": CAPSULE,
+    "version": "1.0.0",
+    "idle": IDLE,
+    "env": {"GREETING": "hello from a capsule"},
+}
 SETTLE_S: Final = 10.0
 """Longest wait for the nodes to agree: on who is there, to have the capsule, on what happened."""
 POLL_S: Final = 0.005
@@ -76,7 +83,7 @@ def start(mesh: LocalMesh, count: int) -> float:
     first = mesh.start(names[:1])[0]
     mesh.start(names[1:], first.ticket)
     began = time.monotonic()
-    _await(
+    await_(
         f"every node sees {count} nodes alive",
         lambda: all(_alive(node) == set(names) for node in mesh.nodes) or None,
         lambda: "; ".join(f"{node.name} sees {' '.join(sorted(_alive(node)))}" for node in mesh.nodes),
@@ -94,7 +101,7 @@ def publish(mesh: LocalMesh, at: LocalNode) -> Published:
     began = time.monotonic()
     with at.client.launch(COMPONENT, FIELDS, call=False) as stream:
         stages = list(stream)
-    _await(
+    await_(
         f"{wanted} nodes have the capsule compiled",
         lambda: sum(_level(node) == "prepared" for node in mesh.nodes) >= wanted or None,
         lambda: "; ".join(f"{node.name}: {_level(node)}" for node in mesh.nodes),
@@ -109,7 +116,7 @@ def _level(node: LocalNode) -> str:
 def first_request(at: LocalNode) -> FirstRequest:
     """Ask a node for the capsule that runs nowhere, and gather what happened."""
     reply = ask(at, "/first")
-    story = _await(
+    story = await_(
         "the nodes tell the first request's story to its end",
         lambda: _whole(at.client.why(CAPSULE)["events"]),
         lambda: f"these events were never told: {' '.join(_untold(at.client.why(CAPSULE)['events']))}",
@@ -157,11 +164,14 @@ def copies(at: LocalNode) -> list[str]:
     return [row["node"] for row in told["rows"] if row["state"] == "active"]
 
 
-def _await(what: str, attempt: Callable[[], T | None], state: Callable[[], Any]) -> T:
-    deadline = time.monotonic() + SETTLE_S
+def await_(
+    what: str, attempt: Callable[[], T | None], state: Callable[[], Any], within_s: float = SETTLE_S
+) -> T:
+    """What ``attempt`` gives once it is not None; ``OperatorError`` with the ``state`` at the deadline."""
+    deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         found = attempt()
         if found is not None:
             return found
         time.sleep(POLL_S)
-    raise OperatorError(f"it did not happen within {SETTLE_S:g} s that {what}", str(state()))
+    raise OperatorError(f"it did not happen within {within_s:g} s that {what}", str(state()))

@@ -6,21 +6,25 @@ nodes are ended and their folder is removed in any case, unless they were asked 
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 
 from falak.client.words import stage_text, told
-from falak.demo import load, steps
+from falak.demo import load, steps, trials
 from falak.demo.mesh import LocalMesh
 from falak.demo.signals import Signals
 from falak.errors import USAGE, OperatorError
 
 NODES_MAX: Final = 20
 REQUESTS: Final = 200
+TRIALS_MIN: Final = 4
+"""With fewer nodes, too few are left after two were killed."""
 
 
 class Teller:
@@ -52,6 +56,8 @@ def run(count: int, keep: bool) -> int:
         stays = False
         try:
             _tell(teller, mesh, count)
+            if count >= TRIALS_MIN and not keep:
+                _try(teller, mesh)
             if keep:
                 mesh.stay()
             stays = keep
@@ -66,12 +72,14 @@ def run(count: int, keep: bool) -> int:
 
 def _tell(teller: Teller, mesh: LocalMesh, count: int) -> None:
     teller.line("A mesh without a master, on this machine: real processes, real sockets, their own times.")
-    with _step(teller, f"{count} nodes start and join: falak up"):
+    many = f"{count} nodes start and join" if count > 1 else "1 node starts"
+    with _step(teller, f"{many}: falak up"):
         settled_ms = steps.start(mesh, count)
         for node in mesh.nodes:
             joined = "" if node is mesh.nodes[0] else ", joined by n1's ticket"
             teller.line(f"{node.name:<3} serves after {node.ready_ms:4.0f} ms on http://{node.http}{joined}")
-        teller.line(f"each sees all {count}, {settled_ms:.0f} ms after the last start")
+        if count > 1:
+            teller.line(f"each sees all {count}, {settled_ms:.0f} ms after the last start")
     asked = mesh.nodes[1 % count]
     with _step(teller, "n1 publishes a capsule, cold: falak launch examples/hello --no-call"):
         _publish(teller, mesh)
@@ -81,8 +89,30 @@ def _tell(teller: Teller, mesh: LocalMesh, count: int) -> None:
     with _step(teller, f"A second request, at {asked.name}: a copy runs, so nothing is decided"):
         second = steps.warm_request(asked, first)
         teller.line(f"{second.body.strip()!r} after {second.ms:.1f} ms, without an election", "green")
-    with _step(teller, f"{REQUESTS} requests through all {count} nodes"):
+    with _step(teller, f"{REQUESTS} requests through {f'all {count} nodes' if count > 1 else 'it'}"):
         _many(teller, mesh)
+
+
+def _try(teller: Teller, mesh: LocalMesh) -> None:
+    with _step(
+        teller, "The node that runs it is killed (SIGKILL), while 100 requests a second come in elsewhere"
+    ):
+        killed = trials.kill_holder(mesh)
+        teller.line(
+            f"{killed.name} is dead; {killed.by} runs it now, its first answer {killed.next_ms:.0f} ms after the kill",
+            "green",
+        )
+        teller.line(
+            f"all {killed.requests} requests were answered; {killed.waited} of them waited, "
+            f"{killed.longest_ms:.0f} ms at most"
+        )
+    with _step(teller, f"Nobody asks for {steps.IDLE}: the copy ends, and comes back for the next request"):
+        slept = trials.sleep_and_wake(mesh)
+        teller.line(f"gone after {slept.after_s:.1f} s: nothing runs, and nothing is paid for")
+        teller.line(f"{slept.reply.body.strip()!r} after {slept.reply.ms:.1f} ms, from {slept.by}", "green")
+    with _step(teller, "n1, which published the capsule, is killed too: nobody owns a capsule"):
+        at, reply = trials.kill_publisher(mesh)
+        teller.line(f"{reply.body.strip()!r} after {reply.ms:.1f} ms at {at.name}", "green")
 
 
 @contextmanager
@@ -99,7 +129,8 @@ def _publish(teller: Teller, mesh: LocalMesh) -> None:
     for stage in published.stages:
         teller.line(stage_text(stage))
     everywhere = f"{published.ready_everywhere_ms:.0f} ms"
-    teller.line(f"compiled at {published.ready_at} nodes after {everywhere}, running at none")
+    ready = f"{published.ready_at} nodes" if published.ready_at > 1 else "the node"
+    teller.line(f"compiled at {ready} after {everywhere}, running at none")
 
 
 def _first(teller: Teller, first: steps.FirstRequest) -> None:
@@ -134,12 +165,14 @@ def _many(teller: Teller, mesh: LocalMesh) -> None:
 
 
 def _clean_up(teller: Teller, mesh: LocalMesh) -> None:
-    count = len(mesh.nodes)
+    count = len(trials.living(mesh))
     outcome = mesh.stop()
     teller.line("")
     killed = f", {len(outcome.killed)} had to be killed: {' '.join(outcome.killed)}" if outcome.killed else ""
     gone = "its folder is removed" if not mesh.folder.exists() else f"{mesh.folder} could not be removed"
-    teller.line(f"{outcome.ended} of {count} nodes ended when asked to{killed}; {gone}")
+    teller.line(
+        f"{outcome.ended} of {count} {'nodes' if count > 1 else 'node'} ended when asked to{killed}; {gone}"
+    )
     teller.line(f"All of it took {time.monotonic() - teller.began:.1f} s.")
 
 
@@ -148,7 +181,8 @@ def _what_next(teller: Teller, mesh: LocalMesh) -> None:
     pids = " ".join(str(node.process.pid) for node in mesh.nodes)
     teller.step("The mesh stays. Type next:")
     for line in (
-        f"export FALAK_DATA={first.folder}",
+        f"export FALAK_DATA={first.folder} PATH={Path(sys.executable).parent}:$PATH",
+        "falak nodes",
         "falak ps",
         "falak why hello -v",
         "falak events --follow",
