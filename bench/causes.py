@@ -6,10 +6,10 @@ from typing import Final
 
 UNKNOWN: Final = "not yet explained"
 CAUSES: Final[dict[str, str]] = {
-    "warm/default": "the target came from trial code on another machine (0.32). Measured in turn on this one, that "
-    "code is at 0.52, Falak at 0.52: the kernel's TCP, 19 of 68 µs, is the same for both sides and dearer here "
-    "(see the lessons)",
-    "warm/tuned": "as above: the trial code is at 0.67, Falak at 0.68",
+    "warm/default": "the target came from a first experiment on another machine (0.32). Measured in turn on this "
+    "one, that experiment is at 0.52, Falak at 0.52: the kernel's TCP, 19 of 68 µs, is the same for both sides and "
+    "dearer here (see the lessons)",
+    "warm/tuned": "as above: the experiment is at 0.67, Falak at 0.68",
     "cold/p50": "a trial costs 9.5 ms of CPU in five processes that share two cores: 31 messages, 35 steps of "
     "Python of 0.15 ms",
     "join/ready": "imports: 0.19 s of CPU before the node begins",

@@ -28,10 +28,16 @@ class Node:
     """A node that was started; ``ready`` waits until it serves."""
 
     def __init__(
-        self, run: Run, name: str, tickets: Sequence[str] = (), *, cpus: set[int] | None = None
+        self,
+        run: Run,
+        name: str,
+        tickets: Sequence[str] = (),
+        *,
+        cpus: set[int] | None = None,
+        data: Path | None = None,
     ) -> None:
         self.name = name
-        self.data = run.fresh(name)
+        self.data = data or run.fresh(name)
         self._file = run.fresh(f"{name}-ready")
         joins = [word for ticket in tickets for word in ("--join", ticket)]
         listen = ("--listen", "/ip4/127.0.0.1/tcp/0", "--http", "127.0.0.1:0")

@@ -87,6 +87,11 @@ class Process:
         if self._popen.returncode is None:
             signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
 
+    def kill(self) -> None:
+        """SIGKILL, and its end."""
+        signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        self._popen.wait()
+
     def end(self) -> None:
         """SIGTERM, ``END_S``, SIGKILL. Safe to call twice."""
         self.ask_to_end()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from bench.claims import cold, crowd, forward, idle, join, ps, warm
+from bench.claims import cold, crowd, failover, forward, idle, join, ps, warm
 from bench.run import Claim
 
 CLAIMS: Final[dict[str, Claim]] = {
-    module.CLAIM.name: module.CLAIM for module in (warm, forward, cold, join, crowd, ps, idle)
+    module.CLAIM.name: module.CLAIM for module in (warm, forward, cold, failover, join, crowd, ps, idle)
 }
