@@ -13,6 +13,8 @@ from hypothesis import settings
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "falak"
 MARK = "FALAK_TEST_RUN"
 ENDED_S = 5.0
+NO_SKIPS = "FALAK_NO_SKIPS"
+"""Set (by ``make test``): a test that is skipped fails the run."""
 
 os.environ.pop("FALAK_DATA", None)  # a test never meets the developer's own node
 os.environ[MARK] = str(os.getpid())
@@ -24,6 +26,15 @@ settings.load_profile("falak")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rewrite", action="store_true", help="write transcripts anew; read the diff")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """What was not looked at is not known to hold."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")  # none in a worker of xdist
+    skipped = len(reporter.stats.get("skipped", ())) if reporter else 0
+    if reporter and skipped and os.environ.get(NO_SKIPS) and session.exitstatus == 0:
+        reporter.write_line(f"\n{skipped} skipped, which {NO_SKIPS} does not allow (`make tools` brings tools)")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")

@@ -5,13 +5,14 @@ import signal
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from falak.errors import OperatorError
-from tests.nodes import HELLO, ROOT, Mesh, until
+from tests.nodes import HELLO, ROOT, Mesh, Running, until
 
 PANIC = """
 import sys
@@ -94,7 +95,7 @@ def test_a_file_that_is_no_component_is_refused(mesh: Mesh, tmp_path: Path) -> N
             node.client.launch(file, {"name": "x"}) as stages,
         ):
             list(stages)
-        assert str(file) in caught.value.what and caught.value.exit == 1
+        assert str(file) in caught.value.what and caught.value.exit == 2
     with (
         pytest.raises(OperatorError, match="No such file"),
         node.client.launch(tmp_path / "none", {"name": "x"}) as s,
@@ -146,10 +147,25 @@ def test_a_mesh_of_another_cluster_or_nobody_there_is_told(mesh: Mesh) -> None:
     ticket = first.ticket
     assert first.end() == 0
     late = mesh.start("n2", "--join", ticket)
+    until(lambda: "no node answers yet" in late.said(), "it says that it tries")
+    assert "not joined yet" not in late.said()
     until(lambda: "not joined yet" in late.said(), "it says that nobody answered", 20)
     assert late.process.poll() is None and not late.ready_file.exists()
     assert late.client.node()["joined"] is False
     assert late.end() == 0
+
+
+def test_two_nodes_of_one_name_say_so(mesh: Mesh) -> None:
+    first = mesh.up("n1")
+    second = mesh.start("n2", "--name", "n1", "--join", first.ticket)
+    until(second.serves, "it serves")
+    for node, other in ((first, second), (second, first)):
+        until(partial(said, node, f'"other":"{other.ready["id"]}"'), "it names the other one")
+        assert "another node of this mesh has the same name" in node.said()
+
+
+def said(node: Running, words: str) -> bool:
+    return words in node.said()
 
 
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "leave"])

@@ -60,6 +60,7 @@ def test_all_list_all(five: list[Running]) -> None:
         assert {row["name"]: row["state"] for row in rows} == dict.fromkeys(NAMES, "alive")
         assert {row["name"]: row["id"] for row in rows} == {n.name: n.ready["id"] for n in five}
         assert [row["name"] for row in rows if row["self"]] == [node.name]
+        assert {row["name"]: row["http"] for row in rows} == {n.name: n.ready["http"] for n in five}
         assert all(row["linked"] for row in rows) and {row["cluster"] for row in rows} == {"main"}
         places = {row["name"]: (row["zone"], row["tags"]) for row in rows}
         assert places["n1"] == ("east", []) and places["n5"] == ("west", ["gpu", "big"])

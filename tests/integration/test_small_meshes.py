@@ -63,8 +63,8 @@ def test_another_orbit_reaches_a_capsule_and_does_not_run_it(mesh: Mesh) -> None
     orbits = {row["orbit"]: row for row in inside[0].client.orbits()}
     assert orbits["default"]["watchers"] == ["in1", "in2"] and orbits["default"]["watched"]
     assert orbits["elsewhere"]["watchers"] == ["out"] and not orbits["elsewhere"]["watched"]
+    launch(inside[0], "orphan", orbit="elsewhere")
     assert outside.end() == 0
     at_all(inside, lambda node: states(node)["out"] == "left", "it knows who left")
-    launch(inside[0], "orphan", orbit="elsewhere")
     answer = get(inside[1], "orphan")
     assert answer.status == 503 and "orbit" in answer.text and answer.header("retry-after")

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from falak.core import wire
-from falak.core.claims import standing
 from falak.core.model import Capacity, Claim
+from falak.core.standing import standing
 from tests.unit.core.rig import Rig, claim, record
 
 small = st.integers(0, 3)

@@ -28,6 +28,8 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
         if args[-1] is Ellipsis:
             return st.lists(values(args[0]), max_size=3).map(tuple)
         return st.tuples(*map(values, args))
+    if origin is typing.Literal:
+        return st.sampled_from(args)
     if origin in (typing.Union, types.UnionType):
         return st.one_of(*map(values, args))
     plain = {

@@ -1,8 +1,11 @@
 """The command line against a stub of a node: words in, client calls out, text and exit codes back."""
 
 import inspect
+import io
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from falak.cli import output
-from falak.cli.launch import reachable
 from falak.cli.main import VERBS, main
+from falak.cli.options import reachable
 from tests.unit.node_stub import node_stub
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,12 +33,14 @@ NODE_ROW = {
     "zone": "",
     "orbits": ["default", "gpu"],
     "tags": [],
-    "addresses": ["/ip4/127.0.0.1/tcp/7420"],
+    "addresses": ["/ip4/127.0.0.1/tcp/7420/p2p/12D3"],
+    "http": "127.0.0.1:8420",
     "incarnation": 1,
     "capacity": {"free_cpu_millis": 1500, "free_memory_bytes": 2**30},
     "claims": 2,
     "rtt_ms": 0.25,
     "linked": True,
+    "evidence": "",
     "self": True,
     "new_field": [1],
 }
@@ -55,7 +60,7 @@ COPY = {
     "in_flight": 0,
     "p50_ms": 0.5,
     "p99_ms": 2.0,
-    "memory_bytes": 1,
+    "memory_limit_bytes": 1,
 }
 CAPSULE = {
     "name": "hello",
@@ -125,8 +130,8 @@ def test_listings_as_tables(stub, capsys):
     stub.done("capsules", [CAPSULE])
     stub.done("orbits", [{"orbit": "gpu", "watched": True, "watchers": ["n1"], "capsules": []}])
     for words, expected in [
-        ("nodes", ["NAME", "n1 *", "alive", "default gpu", "1.5", "1024", "/ip4/127.0.0.1/tcp/7420"]),
-        ("ps", ["CAPSULE", "hello", "n4", "active", "1 min 15 s", "7", "2.0"]),
+        ("nodes", ["NAME", "n1 *", "alive", "default gpu", "1.5", "1024", "127.0.0.1:8420", " 127.0.0.1:7420"]),
+        ("ps", ["CAPSULE", "hello", "n4", "active", "1 min 15 s", "7", " ≤0.5", " ≤2\n"]),
         ("capsules", ["GENERATION", "hello", "3", "n2 n3", "6.2", "prepared", "hello.localhost"]),
         ("orbits", ["WATCHERS", "gpu", "yes", "n1", "-"]),
     ]:
@@ -145,9 +150,83 @@ def test_an_empty_table_says_so_on_stderr(stub, capsys):
 
 
 def test_nothing_is_cut_off_where_a_program_reads(stub, capsys):
-    stub.done("nodes", [NODE_ROW | {"addresses": ["/ip4/127.0.0.1/tcp/1/" + "x" * 400]}])
+    stub.done("nodes", [NODE_ROW | {"tags": ["x" * 400]}])
     main(["nodes"])
     assert "x" * 400 in capsys.readouterr().out
+
+
+def on_a_terminal(monkeypatch, *words: str) -> list[str]:
+    """What a command prints on a terminal of 80 columns, without its colours."""
+    screen = io.StringIO()
+    screen.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(words) == 0
+    return re.sub(r"\x1b\[[\d;]*m", "", screen.getvalue()).splitlines()
+
+
+def test_five_nodes_fit_on_a_terminal(stub, monkeypatch):
+    rows = [NODE_ROW | {"name": f"n{at}", "self": at == 1, "orbits": ["default"]} for at in range(1, 6)]
+    ports = {"http": "127.0.0.1:43235", "addresses": ["/ip4/127.0.0.1/tcp/36763/p2p/12D3"]}
+    stub.done("nodes", [row | ports for row in rows])
+    lines = on_a_terminal(monkeypatch, "nodes")
+    assert len(lines) == 6 and max(map(len, lines)) <= 80, lines
+    assert lines[0].split() == "NAME STATE COPIES CORES MIB RTT-MS HTTP MESH".split()
+    assert lines[2].split() == "n2 alive 2 1.5 1024 0.2 127.0.0.1:43235 127.0.0.1:36763".split()
+
+
+def test_rows_are_not_taken_apart(stub, monkeypatch):
+    rows = [COPY | {"capsule": "a-name-of-some-length", "since_s": 152.0}, COPY]
+    stub.done("ps", {"rows": rows, "partial": False, "missing": []})
+    lines = on_a_terminal(monkeypatch, "ps")
+    assert len(lines) == 3 and " 2 min 32 s " in lines[1], lines
+
+
+@pytest.mark.parametrize("state", ["dropped", "left"])
+def test_a_node_that_is_gone_has_no_numbers(stub, capsys, state):
+    stub.done(
+        "nodes", [NODE_ROW, NODE_ROW | {"name": "n2", "self": False, "state": state, "evidence": "it was cut"}]
+    )
+    assert main(["nodes"]) == 0
+    gone = capsys.readouterr().out.splitlines()[2]
+    words = f"n2 {state} default gpu - - - - 127.0.0.1:8420 127.0.0.1:7420 it was cut"
+    assert gone.split() == words.split()
+
+
+def test_what_never_orbited_is_said(stub, capsys):
+    stub.done("capsules", [CAPSULE])
+    stub.done("events", {"partial": False, "missing": []})
+    stub.done("logs", {"partial": False, "missing": []})
+    stub.done("why", {"capsule": "nope", "cause": "", "events": [], "missing": []})
+    for words, code, said in [
+        ("logs nope", 0, "no capsule nope orbits here"),
+        ("logs hello", 0, "the copies of hello wrote nothing"),
+        ("events --capsule nope", 0, "no capsule nope orbits here"),
+        ("events --capsule hello", 0, ""),
+        ("why nope", 1, "no capsule nope orbits here"),
+        ("why hello", 1, "no request had to wait"),
+    ]:
+        assert main(words.split()) == code
+        told = capsys.readouterr()
+        assert told.out == "" and said in told.err and bool(said) == bool(told.err), words
+
+
+def test_the_end_of_a_followed_node_is_no_failure(stub, capsys):
+    stub.done("events", {"partial": False, "missing": [], "ended": True}, EVENT)
+    assert main(["events", "--follow"]) == 0
+    told = capsys.readouterr()
+    assert "node.drop" in told.out and told.err == f"the node in {stub.folder} has ended\n"
+
+
+def test_events_and_why_speak_of_one_rank_and_gravity(stub, capsys):
+    proposed = EVENT | {"event": "election.proposed", "capsule": "a", "rank": 0, "gravity": 905_990}
+    called = EVENT | {"event": "election.called", "gravities": [905_990, 880_000]}
+    stub.done("events", {"partial": False, "missing": []}, proposed, called)
+    assert main(["events"]) == 0
+    told = capsys.readouterr().out
+    assert "rank=1 gravity=0.906" in told and "gravities=0.906,0.880" in told
+    assert main(["events", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["rank"] == 0
 
 
 def test_ps_passes_its_wait(stub):
@@ -158,6 +237,7 @@ def test_ps_passes_its_wait(stub):
 
 def test_events_as_lines(stub, capsys):
     stub.done("events", {"partial": False, "missing": []}, EVENT, EVENT | {"n": 2})
+    stub.done("capsules", [CAPSULE | {"name": "a"}])
     assert main(["events", "--json", "--after", "3", "--capsule", "a", "--local"]) == 0
     assert [json.loads(line)["n"] for line in capsys.readouterr().out.splitlines()] == [1, 2]
     assert stub.asked[-1] == {
@@ -176,6 +256,7 @@ def test_events_as_lines(stub, capsys):
 
 def test_logs(stub, capsys):
     stub.done("logs", {"partial": False, "missing": ["n2"]}, LINE)
+    stub.done("capsules", [CAPSULE])
     assert main(["logs", "hello"]) == 0
     told = capsys.readouterr()
     assert told.out.rstrip().endswith("n1       ! oh") and "n2" in told.err
@@ -187,7 +268,7 @@ def test_ticket_and_version(stub, capsys):
     assert main(["ticket"]) == 0
     assert capsys.readouterr().out == "TICKET\n"
     assert main(["version"]) == 0
-    assert "node n1 9, wasmtime 8" in capsys.readouterr().out
+    assert "node n1 9, wasmtime 8, http://127.0.0.1:1/\n" in capsys.readouterr().out
 
 
 def test_version_without_a_node(tmp_path, capsys):
@@ -212,17 +293,22 @@ def test_without_a_node_the_exit_code_is_3(words, tmp_path, capsys):
         ("blub", "Unknown command"),
         ("nodse", 'Did you mean "nodes"'),
         ("ps -o xml", "Invalid value"),
-        ("why", "requires an argument"),
+        ("why", "CAPSULE is missing: falak why CAPSULE"),
+        ("call", "CAPSULE is missing: falak call CAPSULE [PATH]"),
+        ("call ''", "CAPSULE is missing: falak call CAPSULE [PATH]"),
+        ("stop", "falak leave"),
+        ("status", "falak nodes; falak ps"),
+        ("help stauts", "Unknown command"),
         ("why a b", "Unused"),
         ("launch /nonexistent", "no such file"),
         ("call a --header x", "is no header"),
         ("call a --body @/nonexistent", "cannot be read"),
-        ("up --http nowhere", "--http 'nowhere' is no IP:PORT"),
+        ("up --http nowhere", "falak: command line: 1 problem\n  --http 'nowhere' is no IP:PORT"),
         ("demo --nodes 0", "1 to 20"),
     ],
 )
 def test_used_wrongly_the_exit_code_is_2(words, said, stub, capsys):
-    assert main(words.split()) == 2
+    assert main(shlex.split(words)) == 2
     told = capsys.readouterr()
     assert said in told.err and told.out == ""
 
@@ -247,7 +333,7 @@ def test_launch_of_a_folder(stub, capsys):
     assert asked["record"]["name"] == "hello" and asked["record"]["orbit"] == "web"
     assert asked["record"]["env"] == {"GREETING": "hello from a capsule"}
     out = capsys.readouterr().out
-    assert "6.2 KiB" in out and "kept by n2 n3" in out and "answers: 200 in 2.5 ms" in out
+    assert "6.2 KiB" in out and "kept so far by n2 n3" in out and "answers: 200 in 2.5 ms" in out
     assert "curl -H 'Host: hello.localhost' http://127.0.0.1:1/" in out
 
 
@@ -303,6 +389,7 @@ def gateway(stub):
     "words, code, out, err",
     [
         (["hello", "/a/200"], 0, b"GET /a/200 hello.localhost None ", ""),
+        (["hello", "a/200"], 0, b"GET /a/200 hello.localhost None ", ""),
         (["hello", "/404"], 1, b"GET /404 hello.localhost None ", "HTTP 404 Not Found\n"),
         (["hello", "/302"], 0, b"GET /302 hello.localhost None ", "HTTP 302 Found\n"),
         (["hello", "/201", "--body", "x=1", "-H", "X: y"], 0, b"POST /201 hello.localhost y x=1", ""),
@@ -350,6 +437,13 @@ def test_every_verb_has_help(capsys):
     for verb in VERBS:
         assert main([verb, "--help"]) in (0, None)
         assert f"falak {verb}" in capsys.readouterr().out
+
+
+def test_help_is_a_word_too(capsys):
+    assert main(["help"]) == 0
+    assert "Usage: falak VERB" in capsys.readouterr().out
+    assert main(["help", "call"]) == 0
+    assert "Usage: falak call CAPSULE [PATH]" in capsys.readouterr().out
 
 
 def test_interrupted_is_130_and_quiet(stub, monkeypatch, capsys):

@@ -101,6 +101,40 @@ def test_everything_wrong_in_all_sources_is_told_at_once(data):
 
 
 @pytest.mark.parametrize(
+    "written, why",
+    [
+        (
+            "call_deadline_s = 60\nconvene_deadline_s = 100",
+            "convene_deadline_s (100) must be below settings.call_dead",
+        ),
+        (
+            "call_deadline_s = 5",
+            "settings.convene_deadline_s (8) must be below settings.call_deadline_s (5): the caller",
+        ),
+        ("vote_hold_s = 0.001", "settings.claim_unready_s (0.005) must be below settings.vote_hold_s (0.001)"),
+        ("redial_max_s = 0.01", "settings.redial_first_s (0.05) must be below settings.redial_max_s"),
+        ("silent_s = 3", "settings.silent_least_s (4) must be below settings.silent_s (3): more reports"),
+        ("heartbeat_s = 0.001", "settings.heartbeat_s must be at least 0.1, not 0.001 (usual: 2)"),
+        ("start_s = 1e-7", "settings.start_s must be at least 0.1, not 1e-07"),
+        ("hello_s = 1e-7", "settings.hello_s must be at least 0.001, not 1e-07"),
+        ("hedge_budget = 1.5", "settings.hedge_budget is a share: at most 1, not 1.5"),
+    ],
+)
+def test_settings_that_contradict_each_other(data, written, why):
+    (data / "falak.toml").write_text(f"[settings]\n{written}\n")
+    with pytest.raises(OperatorError) as caught:
+        up_options({"data": data}, {}, NOWHERE)
+    assert why in str(caught.value) and caught.value.exit == 2
+
+
+def test_a_ready_file_needs_its_folder(data, tmp_path):
+    assert up_options({"data": data, "ready_file": tmp_path / "r"}, {}, NOWHERE).ready_file == tmp_path / "r"
+    with pytest.raises(OperatorError, match=f"there is no folder {tmp_path / 'none'}") as caught:
+        up_options({"data": data, "ready_file": tmp_path / "none" / "r"}, {}, NOWHERE)
+    assert caught.value.exit == 2
+
+
+@pytest.mark.parametrize(
     "written, read",
     [
         ("127.0.0.1:0", "127.0.0.1:0"),

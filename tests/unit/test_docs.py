@@ -155,12 +155,12 @@ def manifest_fields(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 def test_every_field_of_the_manifest_has_its_place(monkeypatch):
     text = page("capsule-toml.md")
-    tables = {"env", "route", "limits", "resources", "gravity"}
+    tables = {"env", "route", "limits", "resources", "gravity", "scale"}
     fields = manifest_fields(monkeypatch)
     assert tables < fields and "limits.wall" in fields
     for field in fields - tables:
         assert re.search(rf"^\| `{re.escape(field)}` \|", text, re.MULTILINE), field
     for table in tables:
         part(text, table)
-    written = set(re.findall(r"^\| `([a-z.]+)` \|", text, re.MULTILINE))
+    written = set(re.findall(r"^\| `([a-z._]+)` \|", text, re.MULTILINE))
     assert written == fields - tables

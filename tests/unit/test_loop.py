@@ -11,7 +11,7 @@ pytest.importorskip("falak._native", reason="the extension is not built: `make b
 
 from falak.core import effects as ef
 from falak.core import events as ev
-from falak.daemon.loop import PULSE_S, Loop
+from falak.daemon.loop import PULSE_S, STALL_TOLD_S, Loop
 from falak.daemon.sampling import Sampler, cpu_millis
 from falak.seam import Events
 
@@ -145,3 +145,34 @@ def test_samples_are_of_this_machine() -> None:
     assert capacity.cpu_millis == cpu_millis() > 0
     assert capacity.memory_bytes >= capacity.free_memory_bytes > 0
     assert 0 <= capacity.load_millis <= capacity.cpu_millis
+
+
+def test_a_long_stall_is_told_once_and_before_what_came_meanwhile() -> None:
+    node = Script()
+
+    async def scene(loop: Loop) -> None:
+        until = time.monotonic() + PULSE_S + STALL_TOLD_S + 0.1
+        while time.monotonic() < until:
+            pass
+        loop.tell(ev.Wanted("x"))
+        loop.tell(ev.Wanted("y"))
+        await asyncio.sleep(0.01)
+
+    driven(node, scene)
+    stalled, *others = node.told[:3]
+    assert isinstance(stalled, ev.Stalled) and stalled.seconds > STALL_TOLD_S
+    assert others == [ev.Wanted("x"), ev.Wanted("y")]
+    assert sum(isinstance(event, ev.Stalled) for event in node.told) == 1
+
+
+def test_a_long_stall_in_which_nothing_came_is_told_by_the_pulse() -> None:
+    node = Script()
+
+    async def scene(loop: Loop) -> None:
+        until = time.monotonic() + PULSE_S + STALL_TOLD_S + 0.1
+        while time.monotonic() < until:
+            pass
+        await asyncio.sleep(0.01)
+
+    driven(node, scene)
+    assert [type(event) for event in node.told] == [ev.Stalled, ev.Tick]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from falak.core.model import Artifact, Limits, Resources, Route, Wishes
+from falak.core.model import Artifact, Limits, Resources, Route, Scale, Wishes
 from falak.errors import OperatorError
 from falak.manifest import ROUTES_MAX, Capsule, from_fields, load, size_text
 from falak.tables import WrittenWrong
@@ -106,6 +106,16 @@ def test_fields_go_over_the_wire_and_come_back(folder):
     capsule, _ = load(folder)
     assert from_fields(capsule.to_fields()) == capsule
     assert from_fields(Capsule(name="a").to_fields()) == Capsule(name="a")
+
+
+def test_how_long_it_orbits(folder):
+    lines = 'ttl = "30s"\nkeep = false\nnot_after = 2030-01-31T18:00:00+01:00\n'
+    (folder / "capsule.toml").write_text('name = "shop"\ncomponent = "shop.wasm"\n' + lines)
+    capsule, _ = load(folder)
+    assert (capsule.ttl_s, capsule.keep, capsule.not_after_s) == (30, False, 1_896_109_200)
+    record = capsule.to_record(ARTIFACT)
+    assert (record.ttl_s, record.keep, record.not_after_s) == (30, False, 1_896_109_200)
+    assert from_fields(capsule.to_fields()) == capsule
 
 
 def test_the_example_is_right():
@@ -224,8 +234,15 @@ def test_all_problems_come_at_once_in_order(folder):
         ('name = "shop"\ngravity.require = "ssd"', r"write \[ \] around it"),
         ('name = "shop"\nversion = ""', "label of 1 to 64"),
         ('name = "shop"\nenv.A = "a\\u0000b"', "NUL"),
-        ('name = "shop"\nttl = "5min"', "unknown key 'ttl'"),
-        ('name = "shop"\nkeep = false', "unknown key 'keep'"),
+        ('name = "shop"\nttl = 300', "must be a time"),
+        ('name = "shop"\nttl = "9s"', "out of range"),
+        ('name = "shop"\nttl = "169h"', "from 10s to 168h"),
+        ('name = "shop"\nttl = "10500ms"', "no whole number of seconds"),
+        ('name = "shop"\nkeep = "no"', "must be true or false"),
+        ('name = "shop"\nnot_after = 2030-01-31', "with its offset"),
+        ('name = "shop"\nnot_after = 2030-01-31T18:00:00', "with its offset"),
+        ('name = "shop"\nnot_after = "tomorrow"', "is no moment"),
+        ('name = "shop"\nnot_after = 1969-01-31T18:00:00Z', "before 1970"),
         ('name = "shop"\nname2 = 1979-05-27', "did you mean 'name'"),
         (f'name = "shop"\nroute = [{",".join(["{}"] * (ROUTES_MAX + 1))}]', f"{ROUTES_MAX} are the most"),
         (f'name = "{"a" * 64}"', "at most 63"),
@@ -237,6 +254,13 @@ def test_what_cannot_be(folder, line, words):
     with pytest.raises(WrittenWrong) as caught:
         load(folder)
     assert re.search(words, str(caught.value)), str(caught.value)
+
+
+def test_a_component_outside_of_its_folder_is_refused(folder):
+    for written in (str(EXAMPLE / "hello.wasm"), "../shop.wasm", "a/../../shop.wasm"):
+        (folder / "capsule.toml").write_text(f'name = "a"\ncomponent = "{written}"\n')
+        with pytest.raises(WrittenWrong, match=f"2: component '{written}' is not in {folder}"):
+            load(folder)
 
 
 def test_a_component_that_is_missing_or_not_written(folder):
@@ -265,3 +289,68 @@ def test_fields_of_a_stranger_are_checked_as_well():
 )
 def test_sizes_for_people(size_bytes, text):
     assert size_text(size_bytes) == text
+
+
+# --- rest and scale ------------------------------------------------------------------------------------------
+
+SHOP = 'name = "shop"\ncomponent = "shop.wasm"\n'
+
+
+@pytest.mark.parametrize(
+    ("written", "idle_s"),
+    [("", 60), ('idle = "1s"', 1), ('idle = "5min"', 300), ('idle = "24h"', 86_400), ('idle = "never"', 0)],
+)
+def test_idle(folder, written, idle_s):
+    (folder / "capsule.toml").write_text(SHOP + written)
+    capsule, _ = load(folder)
+    assert capsule.to_record(ARTIFACT).idle_s == idle_s
+    assert from_fields(capsule.to_fields()) == capsule
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ('idle = "0"', 'or "never"'),
+        ('idle = "0s"', "from 1s to 24h"),
+        ("idle = 0", 'or "never"'),
+        ('idle = "25h"', "out of range"),
+        ('idle = "1500ms"', "no whole number of seconds"),
+    ],
+)
+def test_idle_that_is_none(folder, written, told):
+    assert told in problems(folder, SHOP + written)[3]
+
+
+@pytest.mark.parametrize(
+    ("written", "scale"),
+    [
+        ("", Scale(0, 1, 0)),
+        ("[scale]\nmin = 3", Scale(3, 3, 0)),
+        ("[scale]\nmax = 4\nconcurrency = 10", Scale(0, 4, 10)),
+        ("[scale]\nmin = 2\nmax = 64\nconcurrency = 1", Scale(2, 64, 1)),
+        ("[scale]\nmin = 2\nmax = 2", Scale(2, 2, 0)),
+    ],
+)
+def test_scale(folder, written, scale):
+    (folder / "capsule.toml").write_text(SHOP + written)
+    capsule, _ = load(folder)
+    assert capsule.to_record(ARTIFACT).scale == scale
+    assert from_fields(capsule.to_fields()) == capsule
+
+
+@pytest.mark.parametrize(
+    ("written", "line", "told"),
+    [
+        ("[scale]\nmin = 3\nmax = 2\nconcurrency = 5", 4, "raise max, or lower min"),
+        ("[scale]\nmax = 3", 4, "nothing would ask for more than 1"),
+        ("[scale]\nconcurrency = 3", 4, "raise max, or leave it out"),
+        ("[scale]\nmin = 65", 4, "from 0 to 64"),
+        ("[scale]\nmax = 0", 4, "from 1 to 64"),
+        ("[scale]\nmax = true", 4, "whole number"),
+        ("[scale]\nmax = 2\nconcurrency = 0.5", 5, "whole number"),
+        ("[scale]\nmost = 2", 4, "most"),
+        ("min = 2", 3, "write it in [scale]"),
+    ],
+)
+def test_scale_that_makes_no_sense(folder, written, line, told):
+    assert told in problems(folder, SHOP + written)[line]

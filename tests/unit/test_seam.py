@@ -18,6 +18,7 @@ from falak.core.model import (  # noqa: E402
     Record,
     Resources,
     Route,
+    Scale,
     SignedRecord,
     encode_record,
 )
@@ -80,6 +81,7 @@ def sent(data: bytes) -> tuple[object, seam.Reader]:
         ((native.UNREACHABLE, "hello", PEER, "why"), ev.Unreachable("hello", PEER)),
         ((native.LOADED, 3, True, 1500, ""), seam.Loaded(3, 0.0015)),
         ((native.LOADED, 3, False, 0, "no memory"), seam.Loaded(3, 0.0, "no memory")),
+        ((native.CROWDED, "hello"), ev.Crowded("hello")),
         ((native.FATAL, "panic"), seam.Fatal("panic")),
     ],
 )
@@ -125,7 +127,9 @@ def test_messages_on_a_stream_get_through() -> None:
     [
         (wire.Heartbeat(profile(), 1), HEARTBEATS),
         (wire.Goodbye(7, 1), HEARTBEATS),
+        (wire.Accused("n3", 7, 1, "silent"), HEARTBEATS),
         (wire.Announce(signed(record())), ORBIT),
+        (wire.Renewals(((b"x" * 16, 3),)), ORBIT),
     ],
 )
 def test_gossip_of_its_topic_gets_through(message: wire.Message, topic: str) -> None:
@@ -138,6 +142,7 @@ def test_gossip_of_its_topic_gets_through(message: wire.Message, topic: str) -> 
     [
         (wire.Heartbeat(profile(), 1), ORBIT),
         (wire.Announce(signed(record())), HEARTBEATS),
+        (wire.Renewals(((b"x" * 16, 3),)), HEARTBEATS),
         (wire.Hello(profile()), HEARTBEATS),
         (wire.Won("hello", 0, 1, PEER), ORBIT),
         (wire.Keep(signed(record())), ORBIT),
@@ -196,6 +201,10 @@ def test_profiles_that_would_mislead_people_are_counted(message: wire.Message) -
         (signed(record(artifacts=(Artifact(DIGEST.upper(), 1, ""),))), "record_unsound"),
         (signed(record(artifacts=(Artifact(DIGEST, -1, ""),))), "record_unreadable"),
         (signed(record(limits=Limits(memory_bytes=2**60))), "record_unsound"),
+        (signed(record(scale=Scale(2, 1))), "record_unsound"),
+        (signed(record(scale=Scale(0, 65))), "record_unsound"),
+        (signed(record(scale=Scale(0, 0))), "record_unsound"),
+        (signed(record(idle_s=2**60)), "record_unsound"),
         (signed(record(resources=Resources(cpu_millis=-5))), "record_unreadable"),
         (signed(record(routes=(Route("a b", "/"),))), "record_unsound"),
         (signed(record(routes=(Route("a", "x"),))), "record_unsound"),

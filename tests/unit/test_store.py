@@ -134,7 +134,7 @@ def test_messages_on_their_way_are_known() -> None:
 def test_endpoints_that_native_did_not_take_are_given_again_in_their_newest_form() -> None:
     async def scene() -> list[tuple[Any, ...]]:
         native = Native()
-        front = Front(native)  # type: ignore[arg-type]
+        front = Front(native, lambda event: None)  # type: ignore[arg-type]
         native.refusal = BlockingIOError("full")
         front.set_routes(ef.SetRoutes((("h", "/", "c"),)))
         front.set_endpoints(ef.SetEndpoints("c", (ef.Endpoint(1, "", 0),)))
@@ -147,7 +147,7 @@ def test_endpoints_that_native_did_not_take_are_given_again_in_their_newest_form
 
     assert asyncio.run(scene()) == [
         ("set_routes", (("h", "/", "c"),)),
-        ("set_endpoints", "c", [("local", "1", 0), ("node", "peer", 4)]),
+        ("set_endpoints", "c", [("local", "1", 0), ("node", "peer", 4)], 0),
     ]
 
 

@@ -1,6 +1,7 @@
 """The runtime of WASM capsules before a gateway that the test plays: which files it trusts, what it tells of them."""
 
 import asyncio
+import hashlib
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from falak.core.model import Artifact, Record
 from falak.runtimes import seal
 from falak.runtimes.wasm import Wasm
 from falak.seam import Loaded
+from tests.nodes import HELLO
 
 DIGEST = "ab" * 32
 ARTIFACT = Artifact(DIGEST, 3, "application/wasm")
@@ -118,6 +120,38 @@ def test_a_copy_stopped_while_it_is_loaded_damages_nothing(tmp_path: Path) -> No
         stage.wasm.loaded(Loaded(1, 0.0, "it was unloaded while it was being loaded"))
         assert await stage.next() == ev.Ended(1, "stopped") and stage.told.empty()
         assert stage.file.exists()
+
+    play(tmp_path, scene)
+
+
+def test_what_is_wrong_with_a_component_is_told_without_where_it_lies(tmp_path: Path) -> None:
+    """What a node says of a component may end up in an answer to a stranger."""
+    bare = b"\0asm\x0d\0\x01\0"
+    digest = hashlib.sha256(bare).hexdigest()
+
+    async def scene(stage: Stage) -> None:
+        (tmp_path / digest).write_bytes(bare)
+        stage.wasm.prepare(Artifact(digest, len(bare), "application/wasm"))
+        told = await stage.next()
+        assert isinstance(told, ev.Prepared) and told.capsule_fault
+        assert told.why.startswith(
+            "its component does not serve HTTP: no export"
+        ) and "/" not in told.why.replace("wasi:http/incoming-handler", "")
+
+    play(tmp_path, scene)
+
+
+def test_a_compiled_file_that_cannot_be_written_is_this_nodes_fault(tmp_path: Path) -> None:
+    component = HELLO.read_bytes()
+    digest = hashlib.sha256(component).hexdigest()
+
+    async def scene(stage: Stage) -> None:
+        (tmp_path / digest).write_bytes(component)
+        stage.wasm._files.path(digest).mkdir()
+        stage.wasm._files.remove = lambda digest: None  # type: ignore[method-assign]
+        told = await stage.wasm.prepared(digest)
+        assert told.why.startswith("its compiled file cannot be written") and "/" not in told.why
+        assert not told.capsule_fault and stage.told.empty()
 
     play(tmp_path, scene)
 

@@ -80,6 +80,17 @@ def test_clocks_that_differ_are_said():
     assert lines[-1].startswith("Times are each node's own clock's")
 
 
+def test_nothing_takes_longer_than_its_line_says():
+    """That a request was parked is recorded late where the node is busy: the story begins as it came in."""
+    late = [STORY[0] | {"at": STORY[0]["at"] + 0.0009}, *STORY[1:-1], event(3.0, "n2", "request.answered")]
+    late[-1] |= {"parked_ms": 2.9, "total_ms": 3.5}
+    lines = told(late, terms=False)
+    assert lines[0].startswith("     1.4 ms  n2  parked")
+    assert (
+        lines[-1] == "     3.5 ms  n2  answered: parked for 2.9 ms, first byte 3.5 ms after the request came in"
+    )
+
+
 @pytest.mark.parametrize(
     "acks, electors, said",
     [

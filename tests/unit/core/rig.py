@@ -43,6 +43,11 @@ def signed(what: Record, publisher: str = "n2-id") -> SignedRecord:
     return SignedRecord(encode_record(what), publisher, b"signature")
 
 
+def handed(*records: SignedRecord) -> wire.Records:
+    """Records as a node hands them over that has them since this moment and heard of no renewal."""
+    return wire.Records(records, tuple(wire.Visible(0, 300_000) for _ in records))
+
+
 def claim(capsule: str, holder: str, **fields: int | bool | str) -> Claim:
     """A ready claim of generation 1, slot 0, boot 1, sequence 1, epoch 1, gravity 500,000."""
     said: dict[str, int | bool | str] = {
@@ -67,6 +72,7 @@ class Rig:
         self.effects: list[ef.Effect] = []
         self.disk_why = ""
         self.fetch_why = ""
+        self.drains = True
         self.tell(ev.Sampled(ROOM))
 
     # --- driving -----------------------------------------------------------------------------------------
@@ -95,6 +101,8 @@ class Rig:
                 return ev.Fetched(artifact.digest, peer, self.fetch_why)
             case ef.Prepare(artifact):
                 return ev.Prepared(artifact.digest)
+            case ef.DrainCopy(instance) if self.drains:
+                return ev.Drained(instance)
         return None
 
     def hear(self, name: str, message: wire.Message) -> list[ef.Effect]:

@@ -8,7 +8,7 @@ from falak.core import wire
 from falak.core.calls import BELIEVED_MAX
 from falak.core.node import Place
 from falak.core.settings import Settings
-from tests.unit.core.rig import Rig, capsule_for, claim, profile, record, signed
+from tests.unit.core.rig import Rig, capsule_for, claim, handed, profile, record, signed
 
 FIVE = ("n1", "n2", "n3", "n4", "n5")
 THEIRS = capsule_for((*FIVE, "n6", "n7"), lambda electors: "n1" not in electors)
@@ -67,7 +67,7 @@ def test_holders_become_endpoints(rig: Rig) -> None:
 
 
 def test_a_hop_costs_its_distance(rig: Rig) -> None:
-    rig.node.members.sample_rtt("n5-id", 0.04)
+    rig.node.members.trips.sample("n5-id", 0.04)
     want(rig)
     holders(rig, asked(rig)[0], "n5")
     assert rig.did(ef.SetEndpoints)[0].endpoints == (ef.Endpoint(0, "n5-id", 41),)
@@ -204,7 +204,7 @@ def test_an_elector_without_the_record_is_given_it_and_asked_again(rig: Rig) -> 
     want(rig)
     first = asked(rig)[0]
     rig.hear(first, wire.Unknown(THEIRS, cause(rig)))
-    assert rig.sent(wire.Records, first) == [wire.Records((signed(record(THEIRS)),))] and asked(rig) == [first]
+    assert rig.sent(wire.Records, first) == [handed(signed(record(THEIRS)))] and asked(rig) == [first]
     rig.hear(first, wire.Unknown(THEIRS, cause(rig)))
     assert asked(rig) == electors(rig)[1:2]
 

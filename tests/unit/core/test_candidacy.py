@@ -219,7 +219,7 @@ def test_another_orbit_and_leaving() -> None:
     rig.know(record("c"))
     rig.tell(ev.Leave())
     summon(rig)
-    assert declined(rig).reason == "it is leaving"
+    assert declined(rig).reason == "it is draining"
 
 
 def test_before_it_joined() -> None:
@@ -302,7 +302,7 @@ def test_own_gravity_counts_what_is_here_now(rig: Rig) -> None:
 def test_a_caller_far_away_weighs_less(rig: Rig) -> None:
     summon(rig, caller="n1-id")
     near = rig.sent(wire.Propose)[0].gravity
-    rig.node.members.sample_rtt("n3-id", 0.2)
+    rig.node.members.trips.sample("n3-id", 0.2)
     summon(rig, slot=1)
     assert rig.sent(wire.Propose)[0].gravity < near
 

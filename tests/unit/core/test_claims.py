@@ -4,10 +4,11 @@ import pytest
 
 from falak.core import events as ev
 from falak.core import wire
-from falak.core.claims import ENDED_MAX, digest_of, standing
+from falak.core.claims import ENDED_MAX
 from falak.core.model import Capacity, Claim
 from falak.core.settings import Settings
-from tests.unit.core.rig import Rig, capsule_for, claim, profile, record, signed
+from falak.core.standing import digest_of, standing
+from tests.unit.core.rig import Rig, capsule_for, claim, handed, profile, record, signed
 
 FIVE = ("n1", "n2", "n3", "n4", "n5")
 
@@ -318,7 +319,7 @@ def test_asked_a_holder_gives_what_the_asker_should_know(rig: Rig) -> None:
 def test_a_holder_of_an_outdated_generation_is_handed_the_newer_record(rig: Rig) -> None:
     rig.hear("n3", wire.Announce(signed(record("c", 2), "n3-id")))
     claimed(rig, claim("c", "n2", generation=1))
-    assert rig.sent(wire.Records, "n2") == [wire.Records((signed(record("c", 2), "n3-id"),))]
+    assert rig.sent(wire.Records, "n2") == [handed(signed(record("c", 2), "n3-id"))]
     assert not rig.sent(wire.ClaimHeard) and rig.node.claims.live("c") == []
 
 
@@ -326,3 +327,84 @@ def test_the_digest_does_not_depend_on_order() -> None:
     some = [claim("a", "n2"), claim("b", "n3", sequence=4), claim("c", "n4")]
     assert digest_of(some) == digest_of(reversed(some)) != digest_of(some[:2])
     assert digest_of([]) == bytes(16)
+
+
+# --- a newer generation takes a slot over ----------------------------------------------------------------
+
+
+def rolled(rig: Rig) -> None:
+    """n2 serves generation 1, generation 2 came, and n3 won it and starts."""
+    claimed(rig, claim("c", "n2"))
+    rig.hear("n2", wire.Announce(signed(record("c", 2))))
+    claimed(rig, claim("c", "n3", generation=2, ready=False))
+
+
+def test_the_older_claim_stands_until_the_newer_is_ready(rig: Rig) -> None:
+    rolled(rig)
+    assert rig.node.claims.older("c") == (claim("c", "n2"),) and not rig.sent(wire.Outclaimed)
+    assert [c.holder for c in rig.node.claims.live("c")] == ["n3-id"]
+    claimed(rig, claim("c", "n3", generation=2, sequence=2))
+    assert rig.node.claims.older("c") == ()
+    assert rig.sent(wire.Outclaimed, "n2") == [wire.Outclaimed(claim("c", "n3", generation=2, sequence=2))]
+
+
+def test_the_older_claim_is_back_when_the_newer_comes_to_nothing(rig: Rig) -> None:
+    rolled(rig)
+    rig.hear("n3", wire.Released(claim("c", "n3", generation=2, sequence=2, ready=False), "it failed"))
+    assert rig.node.claims.older("c") == (claim("c", "n2"),)
+    assert rig.node.claims.sizes()["claims"][0] == 1 and rig.node.claims.sizes()["claims outgoing"][0] == 0
+
+
+def test_the_older_claims_end_is_heard(rig: Rig) -> None:
+    rolled(rig)
+    rig.hear("n2", wire.Released(claim("c", "n2", sequence=2, ready=False), "idle"))
+    assert rig.node.claims.older("c") == ()
+    rig.hear("n3", wire.Released(claim("c", "n3", generation=2, sequence=2, ready=False), "it failed"))
+    assert rig.node.claims.older("c") == () and rig.node.claims.sizes()["claims"][0] == 0
+
+
+def test_the_older_claim_goes_with_its_holders_boot(rig: Rig) -> None:
+    rolled(rig)
+    rig.meet("n2", boot=2, incarnation=2)
+    assert rig.node.claims.older("c") == () and rig.node.claims.sizes()["claims outgoing"][0] == 0
+
+
+def test_a_holder_of_an_older_generation_gives_way_to_one_that_answers_and_not_before(rig: Rig) -> None:
+    copy = rig.node.momentum.begin(record("c"), 0, "cause")
+    rig.node.momentum.confirm(copy)
+    hold(rig)
+    rig.tell(ev.Started(copy.instance, 0.001))
+    rig.hear("n2", wire.Announce(signed(record("c", 2))))
+    rig.hear("n3", wire.Outclaimed(claim("c", "n4", generation=2, ready=False)))
+    assert rig.node.claims.own() != [] and rig.count("outclaimed_early") == 1
+    rig.hear("n3", wire.Outclaimed(claim("c", "n4", generation=2, sequence=2)))
+    assert rig.node.claims.own() == [] and not rig.node.momentum.serving("c")
+
+
+def test_a_word_of_an_older_copy_is_taken_in_until_a_newer_one_answers(rig: Rig) -> None:
+    rig.hear("n2", wire.Announce(signed(record("c", 2))))
+    claimed(rig, claim("c", "n2"))
+    assert rig.node.claims.older("c") == (claim("c", "n2"),) and rig.node.claims.live("c") == []
+    assert rig.sent(wire.Records, "n2") and not rig.sent(wire.ClaimHeard), (
+        "it is to come again: it lacks the record"
+    )
+    claimed(rig, claim("c", "n3", generation=2, ready=False))
+    claimed(rig, claim("c", "n2", sequence=2))
+    assert rig.node.claims.older("c") == (claim("c", "n2", sequence=2),)
+    claimed(rig, claim("c", "n3", generation=2, sequence=2))
+    assert rig.node.claims.older("c") == () and rig.sent(wire.Outclaimed, "n2")
+    claimed(rig, claim("c", "n2", sequence=3))
+    assert rig.node.claims.older("c") == () and rig.sent(wire.Outclaimed, "n2")
+
+
+def test_a_holders_older_claim_stands_beside_its_newer_one_that_starts(rig: Rig) -> None:
+    claimed(rig, claim("c", "n2"))
+    rig.hear("n2", wire.Announce(signed(record("c", 2))))
+    claimed(rig, claim("c", "n2", generation=2, sequence=2, ready=False))
+    assert rig.node.claims.older("c") == (claim("c", "n2"),)
+    rig.hear("n2", wire.Released(claim("c", "n2", generation=2, sequence=3, ready=False), "it failed"))
+    assert rig.node.claims.older("c") == (claim("c", "n2"),)
+    claimed(rig, claim("c", "n2", sequence=4))
+    assert rig.node.claims.older("c") == (claim("c", "n2", sequence=4),)
+    claimed(rig, claim("c", "n2", generation=2, sequence=6))
+    assert rig.node.claims.older("c") == () and not rig.sent(wire.Outclaimed)

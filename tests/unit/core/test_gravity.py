@@ -121,7 +121,7 @@ def test_nonsense_about_others_does_no_harm() -> None:
     ("what", "view", "reason"),
     [
         (PLAIN, HERE, ""),
-        (PLAIN, replace(HERE, profile=with_(HERE.profile, draining=True)), "it is leaving"),
+        (PLAIN, replace(HERE, profile=with_(HERE.profile, draining=True)), "it is draining"),
         (with_(PLAIN, orbit="gpu"), HERE, "it does not watch orbit gpu"),
         (with_(PLAIN, runtime="microvm"), HERE, "it has no runtime microvm"),
         (record("x", wishes=Wishes(require=("ssd", "arch=arm64"))), HERE, "it lacks ssd, arch=arm64"),

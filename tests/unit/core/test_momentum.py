@@ -9,11 +9,20 @@ from falak.core import events as ev
 from falak.core import wire
 from falak.core.artifacts import PREPARED
 from falak.core.model import Capacity, Record, Resources
-from falak.core.momentum import ACTIVE, END, FAILURE, START, TRANSITIONS, Copy, ImpossibleTransition
+from falak.core.momentum import (
+    ACTIVE,
+    DRAINING,
+    END,
+    FAILURE,
+    START,
+    TRANSITIONS,
+    Copy,
+    ImpossibleTransition,
+)
 from falak.core.settings import Settings
 from tests.unit.core.rig import ARTIFACT, GIB, Rig, claim, record, signed
 
-STATES = (START, ACTIVE, FAILURE, END)
+STATES = (START, ACTIVE, DRAINING, FAILURE, END)
 
 
 def rig_with(*records: Record, settings: Settings | None = None) -> Rig:
@@ -47,7 +56,8 @@ def test_only_transitions_of_the_table_are_possible(one: str, other: str) -> Non
 
 def test_the_table_is_what_the_documentation_says() -> None:
     assert {f"{a}>{b}" for a, b in TRANSITIONS} == {
-        "start>active", "start>failure", "start>end", "active>end", "active>failure",
+        "start>active", "start>failure", "start>end", "active>draining", "active>end", "active>failure",
+        "draining>end",
     }  # fmt: skip
 
 
@@ -60,7 +70,8 @@ def test_a_copy_starts_serves_and_ends() -> None:
     rig.tell(ev.Leave())
     kinds = [type(e) for e in rig.effects if isinstance(e, ef.SetEndpoints | ef.Stop)]
     assert kinds == [ef.SetEndpoints, ef.Stop]  # nothing is sent to a copy that is stopped
-    assert rig.notes("momentum.ended") == [{"capsule": "c", "slot": 0, "reason": "its node leaves"}]
+    said = {"capsule": "c", "slot": 0, "reason": "its node leaves", "drained_ms": 0.0}
+    assert rig.notes("momentum.ended") == [said]
     rig.tell(ev.Ended(1, "its node leaves"))
     assert not rig.notes("momentum.failed")  # an end with a cause is no failure
 

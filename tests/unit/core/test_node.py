@@ -44,6 +44,10 @@ ANY = [
     wire.Won("a", 0, 1, "n2-id"), wire.Claimed(claim("a", "n2"), Capacity()),
     wire.Released(claim("a", "n2"), "over"), wire.Outclaimed(claim("a", "n2")), wire.ClaimHeard("a", 0, 1),
     wire.ClaimsAsked(), wire.ClaimsGiven(()),
+    wire.Renewals(((b"x" * 16, 1),)), wire.Compare(("default",), ()), wire.Differs((), (), ()),
+    wire.RecordsAsked(("a",), (b"x" * 16,)),
+    wire.Probe("n3-id"), wire.Probed("n3-id", False), wire.Accused("n3-id", 1, 1, "silent"),
+    wire.MembersDigest(b"x" * 16), wire.MembersSeen((("n3-id", 1),), True),
 ]  # fmt: skip
 
 
@@ -150,5 +154,6 @@ def test_leaving_ends_copies_and_says_goodbye_last() -> None:
     rig.hear("n2", wire.Announce(signed(record("c"))))
     rig.tell(ev.Wanted("c"))
     rig.tell(ev.Leave())
-    assert rig.node.profile().draining and rig.effects and isinstance(rig.effects[-1], ef.Send)
-    assert isinstance(rig.effects[-1].message, wire.Goodbye)
+    assert rig.node.profile().draining and rig.effects[-1] == ef.Left()
+    word = rig.effects[-2]
+    assert isinstance(word, ef.Send) and isinstance(word.message, wire.Goodbye)

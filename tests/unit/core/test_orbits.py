@@ -8,7 +8,7 @@ from falak.core import wire
 from falak.core.model import Route, SignedRecord, decode_record, encode_record
 from falak.core.node import Place
 from falak.core.settings import GOSSIP_MAX_BYTES, MESSAGE_MAX_BYTES, Settings
-from tests.unit.core.rig import ARTIFACT, Rig, capsule_for, profile, record, signed
+from tests.unit.core.rig import ARTIFACT, Rig, capsule_for, handed, profile, record, signed
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_an_elector_that_does_not_watch_the_orbit_is_handed_the_record() -> None
     name = capsule_for(("n1", "n2"), lambda e: e[0] == "n1")
     rig.meet("n2", orbits=("other",))
     rig.hear("n2", wire.Announce(signed(record(name))))
-    assert rig.sent(wire.Records, "n2") == [wire.Records((signed(record(name)),))]
+    assert rig.sent(wire.Records, "n2") == [handed(signed(record(name)))]
 
 
 def test_a_node_watches_only_its_orbits() -> None:
