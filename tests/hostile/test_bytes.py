@@ -64,6 +64,8 @@ def made(shape: Any, rng: random.Random, texts: Sequence[str] = POOL_TEXTS) -> A
         if arguments[-1] is Ellipsis:
             return tuple(made(arguments[0], rng, texts) for _ in range(rng.choice((0, 1, 3))))
         return tuple(made(argument, rng, texts) for argument in arguments)
+    if typing.get_origin(shape) is typing.Literal:
+        return rng.choice(arguments)
     if shape is int:
         return rng.choice(POOL_INTS if rng.random() < 0.97 else ODD_INTS)
     if shape is str:

@@ -66,7 +66,12 @@ def test_the_whole_story(folder):
         r"directory [\d.]+ ms,  election [\d.]+ ms,  load [\d.]+ ms,  first byte [\d.]+ ms",
         r"'hello from a capsule: /second' after [\d.]+ ms, without an election",
         r"\d+ a second, p50 [\d.]+ ms, p99 [\d.]+ ms, 0 errors; running at n\d",
-        "5 of 5 nodes ended when asked to; its folder is removed",
+        r"n\d is dead; n\d runs it now, its first answer \d+ ms after the kill",
+        r"all \d+ requests were answered; \d+ of them waited, \d+ ms at most",
+        r"gone after [\d.]+ s: nothing runs, and nothing is paid for",
+        r"'hello from a capsule: /back' after [\d.]+ ms, from n\d",
+        r"'hello from a capsule: /still-here' after [\d.]+ ms at n\d",
+        r"[34] of [34] nodes ended when asked to; its folder is removed",
     ]:
         assert re.search(words, told), f"{words!r} not in\n{told}"
     assert "\x1b" not in told, "no colour off a terminal"

@@ -9,7 +9,7 @@ from falak.core.claims import Claims
 from falak.core.voting import Voting
 from falak.sim.invariants import Broken
 from falak.sim.network import CALM, Network, Weather
-from falak.sim.scenario import ACTIONS, Action, Plan, draw, draw_moves, play
+from falak.sim.scenario import ACTIONS, Action, Plan, draw, draw_moves, draw_orbits, play
 from falak.sim.shrink import shrink, story, what_breaks
 from falak.sim.trace import Trace
 from falak.sim.world import World
@@ -25,7 +25,7 @@ def test_a_seed_is_one_history() -> None:
 
 
 def test_every_action_is_drawn_and_harmless_where_it_does_not_apply() -> None:
-    drawn = {action.what for seed in range(60) for action in draw_moves(seed).actions}
+    drawn = {a.what for draw_ in (draw_moves, draw_orbits) for seed in range(60) for a in draw_(seed).actions}
     assert drawn == set(ACTIONS)
     world = World(1, CALM)
     world.mesh(1)
