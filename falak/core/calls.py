@@ -214,14 +214,20 @@ class Calls:
         if not claim.ready or claim.holder == self._turn.me or denied == (claim.boot, claim.sequence):
             return
         self._not_here.pop((claim.capsule, claim.holder), None)
-        believed = self._believed.setdefault(claim.capsule, {})
-        for key in [key for key, other in believed.items() if other.generation < claim.generation]:
-            del believed[key]
-        believed[(claim.holder, claim.slot)] = claim
+        self._forget_older(claim.capsule, claim.generation)
+        self._believed.setdefault(claim.capsule, {})[(claim.holder, claim.slot)] = claim
         if len(self._believed) > BELIEVED_MAX:
             oldest = next(iter(self._believed))
             del self._believed[oldest]
             self._tell_gateway(oldest)
+
+    def _forget_older(self, capsule: str, generation: int) -> None:
+        """A copy of this generation answers: those before it drain."""
+        believed = self._believed.get(capsule, {})
+        for key in [key for key, claim in believed.items() if claim.generation < generation]:
+            del believed[key]
+        if not believed:
+            self._believed.pop(capsule, None)
 
     def unknown(self, peer: str, message: Unknown) -> None:
         """An elector has no record of the capsule. We have: it gets it, and is asked again."""
@@ -312,6 +318,8 @@ class Calls:
 
     def local_changed(self, capsule: str) -> None:
         """A copy here began or ceased to serve."""
+        serving = [copy.record.generation for copy in self._momentum.serving(capsule)]
+        self._forget_older(capsule, max(serving, default=0))
         self._tell_gateway(capsule)
 
     def not_here(self, capsule: str, peer: str) -> None:

@@ -350,3 +350,15 @@ def test_an_elector_that_calls_hears_of_the_holder_itself() -> None:
     assert not rig.did(ef.SetEndpoints)
     rig.hear("n3", wire.Claimed(claim(name, "n3", sequence=2), profile("n3").capacity))
     assert endpoints(rig) == ["n3"] and rig.node.sizes()["calls"][0] == 0
+
+
+def test_a_newer_copy_here_ends_what_was_believed_of_older_ones(rig: Rig) -> None:
+    believe(rig, "n3")
+    rig.know(record(THEIRS, 2))
+    assert rig.node.election.calls.uses_older(THEIRS, 2)
+    copy = rig.node.momentum.begin(record(THEIRS, 2), 0, "cause")
+    rig.node.momentum.confirm(copy)
+    rig.tell(ev.Started(copy.instance, 0.001))
+    (told,) = [e for e in rig.did(ef.SetEndpoints) if e.capsule == THEIRS]
+    assert [(e.instance, e.peer) for e in told.endpoints] == [(copy.instance, "")]
+    assert not rig.node.election.calls.uses_older(THEIRS, 2)
