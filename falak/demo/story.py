@@ -110,7 +110,8 @@ def _try(teller: Teller, mesh: LocalMesh) -> None:
         slept = trials.sleep_and_wake(mesh)
         teller.line(f"gone after {slept.after_s:.1f} s: nothing runs, and nothing is paid for")
         teller.line(f"{slept.reply.body.strip()!r} after {slept.reply.ms:.1f} ms, from {slept.by}", "green")
-    with _step(teller, "n1, which published the capsule, is killed too: nobody owns a capsule"):
+    fate = "is killed too" if mesh.nodes[0] in trials.living(mesh) else "was the one that was killed"
+    with _step(teller, f"n1, which published the capsule, {fate}: nobody owns a capsule"):
         at, reply = trials.kill_publisher(mesh)
         teller.line(f"{reply.body.strip()!r} after {reply.ms:.1f} ms at {at.name}", "green")
 
