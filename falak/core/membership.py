@@ -5,7 +5,7 @@ Others hear of changes through ``Watcher``. States of a member, as ``falak nodes
 
     (heard of) --hello or heartbeat--> alive
     alive   --evidence of our own, or two watchers' accusations--> suspect --unrefuted for a while--> dropped
-    alive, suspect --no heartbeat for its TTL--> dropped
+    alive, suspect --no heartbeat for its TTL (and no pong, where its link stands)--> dropped
     alive, suspect --goodbye--> left
     suspect --it answers, beats, says hello, or refutes; another member hears it--> alive
     dropped --hello or heartbeat of that boot, or of a newer one--> alive
@@ -145,6 +145,9 @@ class Membership:
         """A peer answered a ping: it lives, and this is how far it is."""
         if self.trips.pong(peer, message):
             self.suspicion.answered(peer)
+            if self._turn.timers.has(("member", "last", peer)):
+                self._turn.timers.cancel(("member", "last", peer))
+                self._turn.after(self.interval_s(), "member", "ttl", peer)
 
     # --- links -------------------------------------------------------------------------------------------
 
@@ -314,6 +317,7 @@ class Membership:
             self.losses.returned(peer)
         member.profile, member.heard_at, member.state = profile, self._turn.now, ALIVE
         ttl_s = self.interval_s() * self._settings.heartbeat_ttl_intervals
+        self._turn.timers.cancel(("member", "last", peer))
         self._turn.after(ttl_s, "member", "ttl", peer)
         self._turn.after(ttl_s * 2 / 3, "member", "quiet", peer)
         member.evidence = ""
@@ -380,7 +384,7 @@ class Membership:
             member.beating = member.silent = False
             self._turn.do(Beat(peer, False))
         self._turn.note("node.drop", node=member.profile.node.name, evidence=evidence, accusers=accusers)
-        self._gone(peer, member, ("ttl", "quiet"))
+        self._gone(peer, member, ("ttl", "last", "quiet"))
         self.losses.dropped(peer, len(self._present))
 
     def refute(self, peer: str, message: Accused) -> None:
@@ -410,7 +414,7 @@ class Membership:
             return
         member.state, member.greeted = LEFT, False
         self._turn.note("node.leave", node=member.profile.node.name)
-        self._gone(peer, member, ("ttl", "quiet", "dial"))
+        self._gone(peer, member, ("ttl", "last", "quiet", "dial"))
 
     def _gone(self, peer: str, member: Member, timers: tuple[str, ...]) -> None:
         for timer in timers:
@@ -453,15 +457,20 @@ class Membership:
 
     def _member_due(self, what: str, peer: str, member: Member) -> None:
         ttl_s = self.interval_s() * self._settings.heartbeat_ttl_intervals
-        asleep_s = self.suspicion.awake_at + ttl_s * (1 if what == "ttl" else 2 / 3) - self._turn.now
-        if what in ("ttl", "quiet") and asleep_s > 0:  # we slept: what was not heard meanwhile says nothing
+        asleep_s = self.suspicion.awake_at + ttl_s * (2 / 3 if what == "quiet" else 1) - self._turn.now
+        if (
+            what in ("ttl", "last", "quiet") and asleep_s > 0
+        ):  # we slept: what was not heard meanwhile says nothing
             self._turn.after(asleep_s, "member", what, peer)
         elif what == "dialled" and member.dialling:
             self.dial_failed(DialFailed(peer, "", False, "nothing was heard of it"))
         elif what == "quiet" and member.linked and not member.silent:
             self._turn.count("deaf_redials")
             self._turn.do(Hangup(peer))
-        elif what == "ttl" and member.state in (ALIVE, SUSPECT):
+        elif what == "ttl" and member.state == ALIVE and member.linked and not member.silent:
+            self.trips.measure(peer)  # its link stands and it beats: gossip may have failed it, not it us
+            self._turn.after(ttl_s / 3, "member", "last", peer)
+        elif what in ("ttl", "last") and member.state in (ALIVE, SUSPECT):
             self.drop(peer, member, "no heartbeat for its TTL", (self.name_of(self._turn.me),))
 
     def _persist_book(self) -> None:

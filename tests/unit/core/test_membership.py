@@ -150,10 +150,22 @@ def test_silence_for_the_ttl_drops_and_a_deaf_link_is_redialled_before(rig: Rig)
         hung_up += [e for e in rig.wait(0.1) if isinstance(e, ef.Hangup)]
         beat(rig, "n3")
     assert hung_up == [ef.Hangup("n2-id")] and state(rig, "n2") == ALIVE
-    for _ in range(11):
+    for _ in range(31):
         rig.wait(0.1)
         beat(rig, "n3")
     assert state(rig, "n2") == DROPPED and state(rig, "n3") == ALIVE
+
+
+def test_who_answers_a_ping_is_not_dropped_for_heartbeats_that_gossip_lost(rig: Rig) -> None:
+    stamps = [p.stamp_us for _ in range(65) for p in pings(rig, rig.wait(0.1))]
+    rig.hear("n2", wire.Pong(stamps[-1]))
+    for _ in range(20):
+        rig.wait(0.1)
+    assert state(rig, "n2") == ALIVE and state(rig, "n3") == DROPPED
+
+
+def pings(_: Rig, effects: list[ef.Effect]) -> list[wire.Ping]:
+    return [e.message for e in effects if isinstance(e, ef.Send) and isinstance(e.message, wire.Ping)]
 
 
 def test_goodbye_is_believed_for_that_boot_only(rig: Rig) -> None:

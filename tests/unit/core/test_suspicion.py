@@ -392,7 +392,7 @@ def test_a_node_that_slept_past_every_ttl_drops_nobody() -> None:
     assert {state(rig, f"n{i}") for i in range(2, 7)} == {ALIVE}
     rig.wait(5.0)
     assert {state(rig, f"n{i}") for i in range(2, 7)} == {ALIVE}
-    rig.wait(2.0)
+    rig.wait(4.0)
     assert {state(rig, f"n{i}") for i in range(2, 7)} == {DROPPED}
 
 
