@@ -97,7 +97,7 @@ def unharmed(nodes: list[Running]) -> None:
         assert {name: seen[name] for name in names} == dict.fromkeys(names, "alive"), node.name
         # Who was too busy to take a request is passed over until it is heard again.
         until(partial(serves, node), f"{node.name} serves")
-        against = [event for event in node.events("node.suspect", "node.drop") if event["member"] in names]
+        against = [event for event in node.events("node.drop") if event["member"] in names]
         assert not against, f"{node.name}: {against}"
 
 
