@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.asking import PROBE, known, launch
-from tests.hostile.stranger import CAPSULE, Stranger, unharmed
+from tests.hostile.stranger import CAPSULE, Stranger, noted, unharmed
 from tests.integration.conftest import mesh
 from tests.nodes import Mesh, Running
 
@@ -49,6 +49,7 @@ MakeStranger = Callable[..., Stranger]
 def stranger(three: list[Running], tmp_path: Path) -> Iterator[MakeStranger]:
     """Makes strangers to the second node; when they are gone, everything is as it was."""
     made: list[Stranger] = []
+    before = noted(three)
 
     def make(**options: Any) -> Stranger:
         made.append(Stranger(three[1], tmp_path, **options))
@@ -58,4 +59,4 @@ def stranger(three: list[Running], tmp_path: Path) -> Iterator[MakeStranger]:
     for one in made:
         one.mesh.close()
         one.pump(0)
-    unharmed(three)
+    unharmed(three, before)
