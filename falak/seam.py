@@ -19,7 +19,7 @@ import msgspec
 from falak import _native as native
 from falak.core import events as ev
 from falak.core import wire
-from falak.core.model import SLOTS_MAX, UNREADABLE, Profile, Record, Route, SignedRecord, decode_record
+from falak.core.model import SLOTS_MAX, Profile, Record, Route, SignedRecord, record_in
 from falak.core.settings import GOSSIP_MAX_BYTES, MESSAGE_MAX_BYTES, NAME_MAX_CHARS, Settings
 
 Mesh = native.Mesh
@@ -252,9 +252,8 @@ def flaw_of(signed: SignedRecord) -> str:
     of a path and a digest names a file, so both are held to their alphabet here, whoever signed them."""
     if not native.verify(signed.publisher, signed.data, signed.signature):
         return "record_signature"
-    try:
-        record = decode_record(signed.data)
-    except UNREADABLE:
+    record = record_in(signed)
+    if record is None:
         return "record_unreadable"
     return "" if is_sound(record) else "record_unsound"
 

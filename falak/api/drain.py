@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from falak.api.desk import Desk, Emit
-from falak.api.peers import Wish, decode_answer, encode_ask, told_drain
+from falak.api.peers import Wish, ask, told_drain
 from falak.core.model import ALIVE
 from falak.errors import FAILED, USAGE, OperatorError, PeerError
 
@@ -70,8 +70,7 @@ async def _word(desk: Desk, peer: str, name: str, on: bool | None) -> dict[str, 
     if member is None or not member.linked or member.state != ALIVE:
         raise OperatorError(f"{name} cannot be reached from here", "try again, or ask it itself")
     try:
-        data = encode_ask("drain", {} if on is None else {"drain": on})
-        answer = decode_answer(await desk.ask(peer, data, ASK_S))
+        answer = await ask(desk, peer, "drain", {} if on is None else {"drain": on}, ASK_S)
         return {"state": str(answer["state"]), "copies": int(answer["copies"])}
     except (PeerError, ValueError, KeyError, TypeError) as error:
         raise OperatorError(f"{name} did not answer: {error}", "try again, or ask it itself") from None

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from falak.api.desk import Desk, Emit
-from falak.api.peers import Wish, decode_answer, encode_ask, told_events, told_logs, told_ps
+from falak.api.peers import Wish, ask, told_events, told_logs, told_ps
 from falak.errors import PeerError
 
 ASK_S: Final = 1.0
@@ -91,9 +91,9 @@ class Gathering:
             return None
         wish = self._wish_of(peer)
         try:
-            data = encode_ask(self._op, msgspec.to_builtins(wish))
-            answer = decode_answer(await self._desk.ask(peer, data, deadline_s))
-            return self._news(peer, answer)
+            return self._news(
+                peer, await ask(self._desk, peer, self._op, msgspec.to_builtins(wish), deadline_s)
+            )
         except (PeerError, ValueError, KeyError, TypeError):
             return None
 

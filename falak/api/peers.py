@@ -39,13 +39,7 @@ _ENVELOPE: Final = msgspec.msgpack.Decoder(tuple[int, str, Wish])
 _ANSWER: Final = msgspec.msgpack.Decoder(tuple[bool, Any])
 
 
-def encode_ask(op: str, arguments: Arguments) -> bytes:
-    """An ask's bytes."""
-    return msgspec.msgpack.encode((VERSION, op, arguments))
-
-
-def decode_answer(data: bytes) -> Any:
-    """The value in an answer. Raises ``ValueError`` with the peer's reason, or with ours."""
+def _value_in(data: bytes) -> Any:
     try:
         ok, value = _ANSWER.decode(data)
     except UNREADABLE:
@@ -53,6 +47,13 @@ def decode_answer(data: bytes) -> Any:
     if not ok:
         raise ValueError(str(value))
     return value
+
+
+async def ask(desk: Desk, peer: str, op: str, arguments: Arguments, deadline_s: float) -> Any:
+    """Ask a member that is linked: the value in its answer. Raises ``PeerError``, and ``ValueError`` with the
+    peer's reason, or with ours."""
+    data = msgspec.msgpack.encode((VERSION, op, arguments))
+    return _value_in(await desk.ask(peer, data, deadline_s))
 
 
 def answer(desk: Desk, data: bytes) -> bytes:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from falak.core.model import UNREADABLE, Record, decode_record
+from falak.core.model import Record, record_in
 from falak.core.settings import Settings
 from falak.core.turn import Turn
 from falak.core.wire import Found, HostEntry, Lookup
@@ -48,9 +48,8 @@ class Hosts:
 
     def entered(self, message: HostEntry) -> None:
         """A keeper enters a host for its record, or (its newest record does not name it) gives it up."""
-        try:
-            record = decode_record(message.record.data)
-        except UNREADABLE:
+        record = record_in(message.record)
+        if record is None:
             self._turn.count("record_unreadable")
             return
         host, known = message.host, self._entry(message.host)

@@ -17,7 +17,7 @@ import msgspec
 from falak.core.artifacts import HERE, Artifacts
 from falak.core.effects import Persist
 from falak.core.events import Persisted
-from falak.core.model import UNREADABLE, Record, SignedRecord, clip, decode_record
+from falak.core.model import Record, SignedRecord, clip, record_in
 from falak.core.settings import Settings
 from falak.core.turn import Turn
 from falak.core.wire import Keep, Kept
@@ -78,7 +78,8 @@ class Keeping:
         held = self._shelf.accept(message.record, announced=True)
         if held is None:
             digest = message.record.digest
-            name = _name_in(message.record)
+            record = record_in(message.record)
+            name = record.name if record else ""
             self._turn.send(peer, Kept(name, digest, "a newer generation is known, or it cannot be read"))
             return
         self._waiting.setdefault(held.record.name, set()).add(peer)
@@ -120,9 +121,9 @@ class Keeping:
     def found(self, previous: tuple[SignedRecord, ...]) -> None:
         """Generations before the newest that were on the disk."""
         for signed in previous[: self._settings.records_max]:
-            name = _name_in(signed)
-            if name:
-                self.previous[name] = signed
+            record = record_in(signed)
+            if record and record.name:
+                self.previous[record.name] = signed
 
     # --- the disk ----------------------------------------------------------------------------------------
 
@@ -201,10 +202,3 @@ class Keeping:
         if self.disk_why:
             self._turn.do(Persist(PROBE, b"?"))
             self._turn.after(self._settings.disk_again_s, "keeping", "probe")
-
-
-def _name_in(signed: SignedRecord) -> str:
-    try:
-        return decode_record(signed.data).name
-    except UNREADABLE:
-        return ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from falak.core.settings import SMALL_CELL
 from falak.core.turn import Turn
 
 PRESERVE_S: Final = 60.0
@@ -24,7 +25,6 @@ FLAPPED: Final = "it was dropped three times in five minutes, and rests for 30 s
 """Why such a node is no candidate, for people."""
 TELLERS: Final = 2
 """Members that must have told this node that it flaps (one in a cell of fewer than four): one alone may lie."""
-SMALL_CELL: Final = 4
 
 
 class Losses:

@@ -217,6 +217,14 @@ def slots_max(record: Record) -> int:
     return max(1, min(record.scale.max, SLOTS_MAX))
 
 
+def record_in(signed: SignedRecord) -> Record | None:
+    """What a record says; None where it cannot be read."""
+    try:
+        return decode_record(signed.data)
+    except UNREADABLE:
+        return None
+
+
 def clip(text: str) -> str:
     """What is said to people, short enough to cross the wire."""
     return text if len(text) <= 1000 else text[:997] + "..."

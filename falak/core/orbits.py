@@ -24,7 +24,7 @@ from falak.core.hosts import PREFIX, Hosts
 from falak.core.inventory import Inventory
 from falak.core.keeping import Held, Keeping
 from falak.core.membership import Membership
-from falak.core.model import UNREADABLE, Record, SignedRecord, decode_record
+from falak.core.model import Record, SignedRecord, record_in
 from falak.core.presence import Presence
 from falak.core.rendezvous import electors, keepers
 from falak.core.risk import Risk
@@ -177,8 +177,11 @@ class Orbits:
         return peer in self.electors_of(name) if held.record.keep else peer == held.signed.publisher
 
     def elsewhere(self, name: str) -> list[str]:
-        """Electors of a record, other than this node, that do not watch its orbit."""
-        orbit = self.records[name].record.orbit
+        """Electors of a record or tombstone, other than this node, that do not watch its orbit."""
+        held = self.newest(name)
+        if held is None:
+            return []
+        orbit = held.record.orbit
         profiles = ((peer, self._members.profile_of(peer)) for peer in self.electors_of(name))
         return [p for p, profile in profiles if p != self._turn.me and profile and orbit not in profile.orbits]
 
@@ -226,11 +229,10 @@ class Orbits:
         return held
 
     def _read(self, signed: SignedRecord) -> Record | None:
-        try:
-            return decode_record(signed.data)
-        except UNREADABLE:
+        record = record_in(signed)
+        if record is None:
             self._turn.count("record_unreadable")
-            return None
+        return record
 
     def _take_in(
         self,
@@ -375,27 +377,33 @@ class Orbits:
         """Capsule by host and prefix. Of two that name the same (launched while the mesh was split) every node
         takes the one published more often, then the first by name."""
         routes: dict[tuple[str, str], str] = {}
-        for name, held in sorted(self.records.items(), key=lambda item: (-item[1].record.generation, item[0])):
+        for name, held in self.records.items():
             routes[default_host(name), "/"] = name
             for route in held.record.routes:
-                routes.setdefault((route.host, route.prefix), name)
+                other = routes.setdefault((route.host, route.prefix), name)
+                if self._precedence(name) < self._precedence(other):
+                    routes[route.host, route.prefix] = name
         return routes
+
+    def _precedence(self, name: str) -> tuple[int, str]:
+        return (-self.records[name].record.generation, name)
 
     # --- seeing to records -------------------------------------------------------------------------------
 
     def fetch(self, held: Held, sources: tuple[str, ...]) -> None:
         """Get a record's artifacts from any of these."""
-        candidate = held.record.orbit in self.watched
-        for artifact in held.record.artifacts:
-            self._artifacts.want(artifact, held.record.runtime, sources, prepare=candidate)
+        self._want(held.record, sources)
 
     def fetch_for_start(self, record: Record) -> None:
         """A copy is to start here: get and prepare what it needs."""
         held = self.records.get(record.name)
         publisher = (held.signed.publisher,) if held else ()
-        sources = (*self.keepers_of(record.name), *publisher)
+        self._want(record, (*self.keepers_of(record.name), *publisher))
+
+    def _want(self, record: Record, sources: tuple[str, ...]) -> None:
+        candidate = record.orbit in self.watched
         for artifact in record.artifacts:
-            self._artifacts.want(artifact, record.runtime, sources, record.orbit in self.watched)
+            self._artifacts.want(artifact, record.runtime, sources, prepare=candidate)
 
     def _see_to(self, name: str) -> None:
         """Do for a record what this node's place among the members asks: store, fetch, enter, hand on."""
@@ -413,7 +421,8 @@ class Orbits:
             if self.keeping.has_artifacts(name) or reachable:
                 self.fetch(held, sources)
         if chosen and chosen[0] == self._turn.me:
-            self._hand_to_electors(held)
+            for elector in self.elsewhere(name):
+                self._turn.send(elector, self.handed((held,)))
         self.risk.look(held, chosen)
 
     def fetches(self, record: Record, peer: str, orbits: tuple[str, ...]) -> bool:
@@ -421,12 +430,6 @@ class Orbits:
         a small cell every watcher, so that a candidate can start at once."""
         small = len(self._members.present()) <= self._settings.candidates_all
         return (small and record.orbit in orbits) or peer in self.keepers_of(record.name)
-
-    def _hand_to_electors(self, held: Held) -> None:
-        for elector in self.electors_of(held.record.name):
-            profile = self._members.profile_of(elector)
-            if elector != self._turn.me and profile and held.record.orbit not in profile.orbits:
-                self._turn.send(elector, self.handed((held,)))
 
     def members_changed(self) -> None:
         """Electors moved, or what a disk takes: look at every record again, ``STEP_SLOTS_MAX`` a step."""

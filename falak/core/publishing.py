@@ -18,7 +18,7 @@ from falak.core.events import Publish, Rollback, Signed, Withdraw
 from falak.core.hosts import PREFIX
 from falak.core.keeping import Held
 from falak.core.membership import Membership
-from falak.core.model import UNREADABLE, Record, SignedRecord, content_of, decode_record, encode_record
+from falak.core.model import Record, SignedRecord, content_of, encode_record, record_in
 from falak.core.orbits import PREVIOUS, Orbits, default_host
 from falak.core.quorum import needed
 from falak.core.settings import GOSSIP_MAX_BYTES, TOMBSTONE_S, Settings
@@ -143,10 +143,7 @@ class Publishing:
 
     @staticmethod
     def _look_at_previous(launch: _Launch, signed: SignedRecord | None) -> None:
-        try:
-            record = decode_record(signed.data) if signed else None
-        except UNREADABLE:
-            return
+        record = record_in(signed) if signed else None
         newer = launch.before is None or (record and record.generation > launch.before.generation)
         if record and record.name == launch.record.name and newer:
             launch.before = record

@@ -21,6 +21,8 @@ KEEPERS: Final = 3
 """Of the electors, those that store a capsule's record and artifacts on disk."""
 CELL_MAX: Final = 256
 """Members of a cell, all linked to one another. The next node is refused with a clear error."""
+SMALL_CELL: Final = 4
+"""Below this many members one member's word about another is enough, where two must agree in a larger cell."""
 GRAVITY_ONE: Final = 1_000_000
 """Gravity crosses the wire and breaks ties as an integer: parts of this."""
 EPOCH_JUMP_MAX: Final = 2**16

@@ -32,9 +32,9 @@ from falak.core.effects import Beat
 from falak.core.member import Member
 from falak.core.model import ALIVE, SUSPECT
 from falak.core.rendezvous import neighbours
-from falak.core.settings import CELL_MAX, Settings
+from falak.core.settings import CELL_MAX, SMALL_CELL, Settings
 from falak.core.turn import Turn
-from falak.core.wire import Accused, Ping, Probe, Probed
+from falak.core.wire import Accused, Probe, Probed
 
 if TYPE_CHECKING:
     from falak.core.membership import Membership
@@ -47,8 +47,6 @@ EACH_SIDE: Final = 3
 """Neighbours watched on each side of the ring. Larger: more beats, more independent reports."""
 ACCUSERS_MAX: Final = 4 * EACH_SIDE
 """Accusations kept of one member: it has six watchers, and six more while views of the ring differ."""
-SMALL_CELL: Final = 4
-"""Below this many members one watcher's accusation is enough to suspend."""
 QUORUM_MAX: Final = 3
 """Reports with which a drop comes soonest; a majority of the watchers where they are fewer than five."""
 HELPERS: Final = 2
@@ -418,7 +416,7 @@ class Suspicion:
         """Others accuse it and this node has nothing against it: let it answer for itself."""
         case, member = self._cases.get(peer), self._members.members.get(peer)
         if case and case.since and not case.own and member and member.linked:
-            self._turn.send(peer, Ping(round(self._turn.now * 1e6)))
+            self._members.trips.measure(peer)
             self._turn.after(ACCUSE_AGAIN_S, "suspicion", "ping", peer)
 
     # --- ends --------------------------------------------------------------------------------------------

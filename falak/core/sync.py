@@ -62,19 +62,29 @@ class Sync:
         """Hand a joiner the records of its orbits and those it is an elector of, in batches; a member that was
         away only what came ``since`` it was."""
         orbits = self._orbits
-        batch: list[Held] = []
+        every = (*orbits.records.values(), *orbits.tombstones.values())
+        self._hand(
+            peer,
+            (
+                held
+                for held in every
+                if held.since >= since
+                and (held.record.orbit in profile.orbits or peer in orbits.electors_of(held.record.name))
+            ),
+        )
+
+    def _hand(self, peer: str, batch: Iterable[Held]) -> None:
+        """In messages of half the largest size."""
+        part: list[Held] = []
         size = 0
-        for held in (*orbits.records.values(), *orbits.tombstones.values()):
-            wanted = held.record.orbit in profile.orbits or peer in orbits.electors_of(held.record.name)
-            if held.since < since or not wanted:
-                continue
-            if size + len(held.signed.data) > MESSAGE_MAX_BYTES // 2:
-                self._turn.send(peer, orbits.handed(batch))
-                batch, size = [], 0
-            batch.append(held)
-            size += len(held.signed.data) + 256
-        if batch:
-            self._turn.send(peer, orbits.handed(batch))
+        for held in batch:
+            if part and size + len(held.signed.data) > MESSAGE_MAX_BYTES // 2:
+                self._turn.send(peer, self._orbits.handed(part))
+                part, size = [], 0
+            part.append(held)
+            size += _size_of(held)
+        if part:
+            self._turn.send(peer, self._orbits.handed(part))
 
     # --- rounds ------------------------------------------------------------------------------------------
 
@@ -126,7 +136,10 @@ class Sync:
         profile = self._members.profile_of(peer)
         if peer == self._turn.me or profile is None or not self._members.reachable(peer):
             return ()
-        return tuple(orbit for orbit in sorted(set(self._orbits.watched)) if orbit in profile.orbits)
+        return self._watched_too(profile.orbits)
+
+    def _watched_too(self, orbits: Iterable[str]) -> tuple[str, ...]:
+        return tuple(orbit for orbit in sorted(set(orbits)) if orbit in self._orbits.watched)
 
     def _compare(self, peer: str) -> None:
         orbits = self._shared(peer)
@@ -147,7 +160,7 @@ class Sync:
         self._answered[peer] = self._turn.now
         if len(self._answered) > self._settings.records_max:
             del self._answered[next(iter(self._answered))]
-        orbits = tuple(orbit for orbit in sorted(set(message.orbits)) if orbit in self._orbits.watched)
+        orbits = self._watched_too(message.orbits)
         ours = self._orbits.inventory.sums(orbits)
         differing = [at for at in range(BUCKETS) if message.sums[at : at + 1] != ours[at : at + 1]]
         if not differing:
@@ -169,22 +182,14 @@ class Sync:
 
     def _give(self, peer: str, names: Iterable[str]) -> None:
         batch: list[Held] = []
-        size = given = 0
-        for name in dict.fromkeys(names):
-            held = self._orbits.newest(name)
-            if held is None:
-                continue
-            given += len(held.signed.data) + 256
-            size += len(held.signed.data) + 256
+        given = 0
+        for held in filter(None, map(self._orbits.newest, dict.fromkeys(names))):
+            given += _size_of(held)
             if given > GIVEN_MAX_BYTES:
                 self._turn.count("sync_cut")
                 break
             batch.append(held)
-            if size > MESSAGE_MAX_BYTES // 2:
-                self._turn.send(peer, self._orbits.handed(batch))
-                batch, size = [], 0
-        if batch:
-            self._turn.send(peer, self._orbits.handed(batch))
+        self._hand(peer, batch)
 
     # --- this side's part --------------------------------------------------------------------------------
 
@@ -195,7 +200,7 @@ class Sync:
             self._turn.count("sync_unasked")
             return
         del self._asked[peer]
-        orbits = tuple(orbit for orbit in sorted(set(message.orbits)) if orbit in self._orbits.watched)
+        orbits = self._watched_too(message.orbits)
         theirs = {name: (generation, digest) for name, generation, digest in message.entries}
         ours: dict[str, tuple[int, bytes]] = {}
         for at in sorted(set(message.buckets)):
@@ -216,3 +221,8 @@ class Sync:
         if held is None:
             return not self._orbits.presence.is_over(name, have[1], 0)
         return (held.record.generation, held.digest) < have
+
+
+def _size_of(held: Held) -> int:
+    """What a record takes in a message: its bytes, its publisher and signature, its counter and time."""
+    return len(held.signed.data) + 256

@@ -4,7 +4,7 @@ One event is one step, and all effects of a step are begun before the next step.
 is stepped after it, never within. The timer of asyncio counts whole milliseconds; a tick that would come too
 early is put off, so a deadline is met at most 1 ms late. It also measures how late its own pulse comes: a loop
 that stalls is a node that others hold for dead, so stalls are counted and the longest is told; the core hears
-of one above ``STALL_TOLD_S`` before anything that came meanwhile. A bug that
+of one that makes it doubt itself (``STALL_TOLD_S``) before anything that came meanwhile. A bug that
 raises is logged with its trace and counted (``errors``, which must read 0), and the next event is seen to: one
 event that trips us must not be a way to end nodes.
 """
@@ -22,6 +22,7 @@ from typing import Any, Final
 from falak.core import events as ev
 from falak.core.effects import Effect
 from falak.core.node import Node
+from falak.core.suspicion import STALL_S as STALL_TOLD_S
 from falak.seam import DRAIN_MAX, Events, Told
 
 log = logging.getLogger(__name__)
@@ -30,8 +31,6 @@ PULSE_S: Final = 0.2
 """The loop touches native's counter this often; it must be well under what native calls stale."""
 STALL_S: Final = 0.1
 """A pulse later than this is a stall."""
-STALL_TOLD_S: Final = 0.5
-"""One that is this late is told to the core: the node's own beats had stopped."""
 CAUSE_MAX_CHARS: Final = 500
 """Of what tripped us, in the log."""
 

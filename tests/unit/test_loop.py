@@ -11,7 +11,8 @@ pytest.importorskip("falak._native", reason="the extension is not built: `make b
 
 from falak.core import effects as ef
 from falak.core import events as ev
-from falak.daemon.loop import PULSE_S, STALL_TOLD_S, Loop
+from falak.core.suspicion import STALL_S as STALL_TOLD_S
+from falak.daemon.loop import PULSE_S, Loop
 from falak.daemon.sampling import Sampler, cpu_millis
 from falak.seam import Events
 
