@@ -14,9 +14,9 @@ from typing import Final
 
 from bench.figures import Row, Target, against, alone, pooled, quantile
 from bench.mesh import Node, all_list, launch, mesh, until
-from bench.paced import Asked, Paced
 from bench.run import HELLO, Claim, Run
 from bench.serf import first_notice_s, version
+from falak.demo.load import Asked, Steady
 
 NODES: Final = 5
 KILLS: Final = 6
@@ -78,7 +78,7 @@ def kill_holder(run: Run, nodes: list[Node]) -> tuple[float, list[Asked]]:
     """Kill whoever runs the capsule and start it again: ms to the next answer, and all that was asked."""
     holder = holder_of(nodes)
     others = [node for node in nodes if node is not nodes[holder]]
-    load = Paced([node.http for node in others], f"{NAME}.localhost", RATE_S)
+    load = Steady([(node.name, node.http) for node in others], f"{NAME}.localhost", "/", RATE_S)
     load.start()
     time.sleep(BEFORE_S)
     killed = time.monotonic()

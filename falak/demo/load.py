@@ -1,4 +1,5 @@
-"""Many requests through several nodes at once, and what they took. Owns connections; kept open, one a node."""
+"""Many requests through several nodes, as fast as they go or at a steady rate, and what they took. Owns
+connections; kept open, one a node."""
 
 from __future__ import annotations
 
@@ -7,10 +8,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
-from typing import Final
+from typing import Final, NamedTuple
 
 REQUEST_S: Final = 10.0
 """A request without an answer by then is an error."""
+STOP_S: Final = 2 * REQUEST_S
+"""Clients of a steady load are waited for at its end."""
 
 
 @dataclass(slots=True)
@@ -99,3 +102,55 @@ def _ask(connection: HTTPConnection, host: str, path: str) -> Reply:
     response = connection.getresponse()
     body = response.read()
     return Reply((time.perf_counter() - began) * 1000, response.status, body.decode(errors="replace"))
+
+
+class Asked(NamedTuple):
+    """One request of a steady load: its begin and end (monotonic seconds), and its status; 0 with why it has
+    none."""
+
+    began_s: float
+    ended_s: float
+    node: str
+    status: int
+    why: str = ""
+
+
+class Steady:
+    """``rate_s`` requests a second, shared out among ``targets`` (name, ``HOST:PORT``), from ``start`` to ``stop``.
+    Every client keeps one connection to one node and opens another when that one fails."""
+
+    def __init__(self, targets: Sequence[tuple[str, str]], host: str, path: str, rate_s: float) -> None:
+        self._asked: list[Asked] = []
+        self._stopping = threading.Event()
+        pause_s = len(targets) / rate_s
+        self._clients = [
+            threading.Thread(target=self._ask, args=(*target, host, path, pause_s, at / rate_s), daemon=True)
+            for at, target in enumerate(targets)
+        ]
+
+    def start(self) -> None:
+        """Begin to ask."""
+        for client in self._clients:
+            client.start()
+
+    def stop(self) -> list[Asked]:
+        """Ask nothing more; all that was asked, by its begin, the requests under way included."""
+        self._stopping.set()
+        for client in self._clients:
+            client.join(STOP_S)
+        return sorted(self._asked)
+
+    def _ask(self, name: str, http: str, host: str, path: str, pause_s: float, offset_s: float) -> None:
+        connection = _connect(http)
+        due = time.monotonic() + offset_s
+        while not self._stopping.wait(max(0.0, due - time.monotonic())):
+            due = max(due + pause_s, time.monotonic() - pause_s)
+            began, status, why = time.monotonic(), 0, ""
+            try:
+                reply = _ask(connection, host, path)
+                status, why = reply.status, "" if reply.status == 200 else reply.body.strip()[:200]
+            except (OSError, HTTPException) as error:
+                why = f"{type(error).__name__}: {error}"
+                connection.close()  # it opens again by itself
+            self._asked.append(Asked(began, time.monotonic(), name, status, why))
+        connection.close()

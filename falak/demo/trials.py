@@ -6,14 +6,11 @@ As in ``steps``: each gives back what was seen, one that did not end well raises
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from http.client import HTTPException
 from typing import Any, Final
 
-from falak.demo.load import Reply, request
+from falak.demo.load import Reply, Steady
 from falak.demo.mesh import LocalMesh, LocalNode
 from falak.demo.steps import CAPSULE, HOST, ask, await_, copies
 from falak.errors import OperatorError
@@ -49,13 +46,6 @@ class Slept:
     by: str
 
 
-@dataclass(slots=True)
-class _Asked:
-    began: float
-    ended: float
-    wrong: str
-
-
 def living(mesh: LocalMesh) -> list[LocalNode]:
     """Nodes whose processes run."""
     return [node for node in mesh.nodes if node.process.poll() is None]
@@ -65,7 +55,7 @@ def kill_holder(mesh: LocalMesh) -> Killed:
     """SIGKILL the node that runs the capsule while the others are asked for it."""
     holder = next(node for node in living(mesh) if node.name == copies(living(mesh)[0])[0])
     others = [node for node in living(mesh) if node is not holder]
-    load = _Load(others)
+    load = Steady([(node.name, node.http) for node in others], HOST, "/kill", RATE_S)
     load.start()
     time.sleep(BEFORE_S)
     killed = time.monotonic()
@@ -73,14 +63,14 @@ def kill_holder(mesh: LocalMesh) -> Killed:
     holder.process.wait()
     time.sleep(AFTER_S)
     asked = load.stop()
-    wrong = [one.wrong for one in asked if one.wrong]
+    wrong = [f"{one.node}: {one.status or 'no answer'} {one.why}" for one in asked if one.status != 200]
     if wrong:
         raise OperatorError(f"{len(wrong)} of {len(asked)} requests were lost", "\n".join(wrong[:5]))
-    after = [one for one in asked if one.began >= killed]
+    after = [one for one in asked if one.began_s >= killed]
     by = " ".join(copies(others[0]))
-    longest = max(one.ended - one.began for one in asked)
-    waited = sum(one.ended - one.began > WAITED_S for one in asked if one.ended >= killed)
-    next_ms = (min(one.ended for one in after) - killed) * 1000
+    longest = max(one.ended_s - one.began_s for one in asked)
+    waited = sum(one.ended_s - one.began_s > WAITED_S for one in asked if one.ended_s >= killed)
+    next_ms = (min(one.ended_s for one in after) - killed) * 1000
     return Killed(holder.name, by, next_ms, len(asked), waited, longest * 1000)
 
 
@@ -112,39 +102,3 @@ def kill_publisher(mesh: LocalMesh) -> tuple[LocalNode, Reply]:
         publisher.process.wait()
     at = next(node for node in reversed(others) if node.process.poll() is None)
     return at, ask(at, "/still-here")
-
-
-class _Load:
-    """``RATE_S`` requests a second, shared out among nodes, each on a connection of its own."""
-
-    def __init__(self, nodes: Sequence[LocalNode]) -> None:
-        self._stopping = threading.Event()
-        self._asked: list[_Asked] = []
-        pause_s = len(nodes) / RATE_S
-        self._threads = [
-            threading.Thread(target=self._ask, args=(node, pause_s, at / RATE_S), daemon=True)
-            for at, node in enumerate(nodes)
-        ]
-
-    def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> list[_Asked]:
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join()
-        return self._asked
-
-    def _ask(self, node: LocalNode, pause_s: float, offset_s: float) -> None:
-        due = time.monotonic() + offset_s
-        while not self._stopping.wait(max(0.0, due - time.monotonic())):
-            due += pause_s
-            began, wrong = time.monotonic(), ""
-            try:
-                reply = request(node.http, HOST, "/kill")
-                if reply.status != 200:
-                    wrong = f"{node.name}: {reply.status} {reply.body.strip()[:200]}"
-            except (OSError, HTTPException) as error:
-                wrong = f"{node.name}: {error}"
-            self._asked.append(_Asked(began, time.monotonic(), wrong))

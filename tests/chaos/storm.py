@@ -8,7 +8,6 @@ the last act, more copies than a capsule may have, nodes that grew, processes th
 import heapq
 import shutil
 import signal
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -76,14 +75,12 @@ class Storm:
         self._recorder = Recorder(CAPSULES, CLIENTS, seed)
         self._todo: list[tuple[float, int, Callable[[], None]]] = []
         self._generation = 0
-        self._ports = [free_port() for _ in range(NODES)]
+        self._places: list[str] = []
 
     def run(self) -> Found:
         """Grow, blow, calm down, look."""
-        self._nodes = []
-        for at in range(NODES):
-            self._nodes.append(self._mesh.up(f"n{at + 1}", *self._listen(at)))
-        self._mesh.settle(self._nodes)
+        self._nodes = self._mesh.grow(NODES)
+        self._places = [node.ready["addresses"][0].partition("/p2p/")[0] for node in self._nodes]
         for name in CAPSULES:
             launch(self._nodes[0], name)
         for node in self._nodes:
@@ -97,10 +94,6 @@ class Storm:
         self._judge_answers()
         self._weigh()
         return self.found
-
-    def _listen(self, at: int) -> list[str]:
-        """A node is found where it was: its port stays, as an operator's would."""
-        return ["--listen", f"/ip4/127.0.0.1/tcp/{self._ports[at]}"]
 
     # --- acts --------------------------------------------------------------------------------------------
 
@@ -142,8 +135,8 @@ class Storm:
                 return
             alive = [n for n in self._nodes if n is not node and n.ready and n.process.poll() is None]
             join = [word for n in alive for word in ("--join", n.ticket)] if act.what == "lose" else []
-            listen = self._listen(act.node)
-            self._nodes[act.node] = self._mesh.start(node.name, *listen, *join, data=node.data)
+            place = self._places[act.node]  # a node is found where it was, as an operator's would be
+            self._nodes[act.node] = self._mesh.start(node.name, "--listen", place, *join, data=node.data)
             self._starting.append(act.node)
 
         return undo
@@ -207,12 +200,6 @@ class Storm:
     def _tell(self, kind: str, lines: list[str]) -> None:
         more = [f"{kind}: and {len(lines) - TOLD_MAX} more"] if len(lines) > TOLD_MAX else []
         self.found.violations += [f"{kind}: {line}" for line in lines[:TOLD_MAX]] + more
-
-
-def free_port() -> int:
-    """A port of loopback that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def view(node: Running) -> dict[str, Any]:

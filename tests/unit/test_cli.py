@@ -6,10 +6,8 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib import import_module
@@ -20,7 +18,6 @@ import pytest
 from falak.cli import output
 from falak.cli.main import VERBS, main
 from falak.cli.options import reachable
-from tests.unit.node_stub import node_stub
 
 ROOT = Path(__file__).resolve().parents[2]
 HELLO = ROOT / "examples" / "hello"
@@ -98,13 +95,9 @@ LAUNCHED = {
 
 
 @pytest.fixture
-def stub(monkeypatch):
-    folder = Path(tempfile.mkdtemp(prefix="falak-"))
-    monkeypatch.setenv("FALAK_DATA", str(folder))
-    with node_stub(folder) as stub:
-        stub.done("node", NODE)
-        yield stub
-    shutil.rmtree(folder)
+def stub(stub):
+    stub.done("node", NODE)
+    return stub
 
 
 def test_listings_as_json_are_what_the_node_said(stub, capsys):

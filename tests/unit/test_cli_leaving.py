@@ -1,25 +1,12 @@
 """``falak leave`` and ``falak drain``: what is asked of the node, and what people are told."""
 
 import json
-import shutil
-import tempfile
-from pathlib import Path
 
 import pytest
 
 from falak.cli.main import main
-from tests.unit.node_stub import node_stub
 
 NODE = {"name": "n1", "id": "1", "addresses": [], "http": "127.0.0.1:1", "ticket": "t"}
-
-
-@pytest.fixture
-def stub(monkeypatch):
-    folder = Path(tempfile.mkdtemp(prefix="falak-"))
-    monkeypatch.setenv("FALAK_DATA", str(folder))
-    with node_stub(folder) as stub:
-        yield stub
-    shutil.rmtree(folder)
 
 
 def test_leave_waits_until_the_node_is_gone(stub, capsys):

@@ -1,25 +1,9 @@
 """``withdraw`` and ``launch --rollback`` against a stub of a node: words in, client calls out, text and exit codes."""
 
-import shutil
-import tempfile
-from pathlib import Path
-
-import pytest
-
 from falak.cli.main import main
-from tests.unit.node_stub import node_stub
 
 WITHDRAWN = {"name": "hello", "generation": 4, "keepers": ["n2"], "changed": True, "drained": ["n3"]}
 ROLLED_BACK = {"name": "hello", "generation": 3, "version": "1", "keepers": ["n2"], "changed": True}
-
-
-@pytest.fixture
-def stub(monkeypatch):
-    folder = Path(tempfile.mkdtemp(prefix="falak-"))
-    monkeypatch.setenv("FALAK_DATA", str(folder))
-    with node_stub(folder) as stub:
-        yield stub
-    shutil.rmtree(folder)
 
 
 def test_withdraw_says_where_it_drained(stub, capsys):

@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from falak.demo import load
+from tests.nodes import until
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -57,3 +58,20 @@ def test_percentiles():
     result = load.Result(wall_s=2.0, by_node={"a": [1.0, 4.0], "b": [2.0, 3.0]})
     assert [result.percentile_ms(share) for share in (0.0, 0.5, 0.99, 1.0)] == [1.0, 3.0, 4.0, 4.0]
     assert result.rate == 2.0 and load.Result().percentile_ms(0.5) == 0.0
+
+
+def test_a_steady_load_tells_every_request(http):
+    steady = load.Steady([("a", http), ("b", http), ("c", "127.0.0.1:1")], "hello.localhost", "/", 300.0)
+    steady.start()
+    until(lambda: {one.node for one in steady._asked} == {"a", "b", "c"}, "all were asked")
+    asked = steady.stop()
+    assert {one.status for one in asked if one.node != "c"} == {200}
+    assert all(one.status == 0 and one.why for one in asked if one.node == "c")
+    assert asked == sorted(asked) and all(one.began_s <= one.ended_s for one in asked)
+
+
+def test_a_steady_load_goes_on_after_a_connection_that_failed(http):
+    steady = load.Steady([("a", http)], "hello.localhost", "/gone", 500.0)
+    steady.start()
+    until(lambda: len(steady._asked) >= 3, "it asks again")
+    assert all(one.status == 0 and one.why for one in steady.stop())

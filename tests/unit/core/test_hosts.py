@@ -12,15 +12,6 @@ from tests.unit.core.rig import Rig, record, signed
 HOST = "shop.example"
 
 
-@pytest.fixture
-def rig() -> Rig:
-    rig = Rig()
-    rig.begin()
-    rig.meet("n2")
-    rig.meet("n3")
-    return rig
-
-
 def enter(rig: Rig, capsule: str, generation: int = 1, host: str = HOST, names: bool = True) -> None:
     routes = (Route(host),) if names else ()
     rig.hear("n2", wire.HostEntry(host, signed(record(capsule, generation, routes=routes))))

@@ -11,15 +11,6 @@ from falak.core.settings import CELL_MAX, Settings
 from tests.unit.core.rig import GIB, Rig, claim, profile
 
 
-@pytest.fixture
-def rig() -> Rig:
-    """A node that met n2 and n3."""
-    made = Rig()
-    made.begin()
-    made.meet("n2", "n3")
-    return made
-
-
 def state(rig: Rig, name: str) -> str:
     return rig.node.members.members[f"{name}-id"].state
 

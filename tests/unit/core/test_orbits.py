@@ -1,7 +1,5 @@
 """Records: which is newest, who keeps them, the routes and host entries they make."""
 
-import pytest
-
 from falak.core import effects as ef
 from falak.core import events as ev
 from falak.core import wire
@@ -9,14 +7,6 @@ from falak.core.model import Route, SignedRecord, decode_record, encode_record
 from falak.core.node import Place
 from falak.core.settings import GOSSIP_MAX_BYTES, MESSAGE_MAX_BYTES, Settings
 from tests.unit.core.rig import ARTIFACT, Rig, capsule_for, handed, profile, record, signed
-
-
-@pytest.fixture
-def rig() -> Rig:
-    made = Rig()
-    made.begin()
-    made.meet("n2", "n3")
-    return made
 
 
 def announce(rig: Rig, *args: object, **fields: object) -> None:

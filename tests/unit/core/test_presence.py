@@ -1,7 +1,5 @@
 """How long records are visible: renewal, expiry, previews, ``not_after``, and clocks that are set."""
 
-import pytest
-
 from falak.core import effects as ef
 from falak.core import events as ev
 from falak.core import wire
@@ -14,14 +12,6 @@ ALL = ("n1", "n2", "n3")
 WALL = 1_800_000_000.0
 OURS = capsule_for(ALL, lambda e: e[0] == "n1")
 THEIRS = capsule_for(ALL, lambda e: e[0] == "n2")
-
-
-@pytest.fixture
-def rig() -> Rig:
-    made = Rig()
-    made.begin()
-    made.meet("n2", "n3")
-    return made
 
 
 def announce(rig: Rig, what: Record, publisher: str = "n2-id") -> bytes:

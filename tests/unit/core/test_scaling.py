@@ -199,13 +199,19 @@ def test_who_waits_is_given_the_older_copy_meanwhile() -> None:
     assert rig.sent(wire.Heard, "n5") and called(rig) == [0]
 
 
-def test_the_older_copy_here_drains_when_the_newer_here_answers() -> None:
+def replacing() -> Rig:
+    """A mesh of one that runs generation 1 as copy 1 and starts generation 2 as copy 2."""
     rig = Rig()
     rig.begin()
     rig.hear("n2", wire.Announce(signed(record("c"))))
     rig.tell(ev.Wanted("c"))
     rig.tell(ev.Started(1, 0.001))
     rig.hear("n2", wire.Announce(signed(record("c", 2))))
+    return rig
+
+
+def test_the_older_copy_here_drains_when_the_newer_here_answers() -> None:
+    rig = replacing()
     assert [s.instance for s in rig.did(ef.Start)] == [2] and not rig.did(ef.Stop)
     assert len(rig.node.momentum.serving("c")) == 1
     rig.tell(ev.Started(2, 0.001))
@@ -215,24 +221,14 @@ def test_the_older_copy_here_drains_when_the_newer_here_answers() -> None:
 
 
 def test_a_newer_one_that_cannot_start_leaves_the_older_its_claim() -> None:
-    rig = Rig()
-    rig.begin()
-    rig.hear("n2", wire.Announce(signed(record("c"))))
-    rig.tell(ev.Wanted("c"))
-    rig.tell(ev.Started(1, 0.001))
-    rig.hear("n2", wire.Announce(signed(record("c", 2))))
+    rig = replacing()
     rig.tell(ev.StartFailed(2, "bad", True))
     assert [(c.generation, c.ready) for c in rig.node.claims.own()] == [(1, True)]
     assert [c.instance for c in rig.node.momentum.serving("c")] == [1] and not rig.did(ef.Refuse)
 
 
 def test_an_older_one_that_dies_does_not_end_the_newer_ones_claim() -> None:
-    rig = Rig()
-    rig.begin()
-    rig.hear("n2", wire.Announce(signed(record("c"))))
-    rig.tell(ev.Wanted("c"))
-    rig.tell(ev.Started(1, 0.001))
-    rig.hear("n2", wire.Announce(signed(record("c", 2))))
+    rig = replacing()
     rig.tell(ev.Ended(1, "killed by signal 9"))
     assert [c.generation for c in rig.node.claims.own()] == [2] and not rig.did(ef.Start)
     rig.tell(ev.StartFailed(2, "out of ports", False))

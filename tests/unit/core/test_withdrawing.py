@@ -13,14 +13,6 @@ ALL = ("n1", "n2", "n3")
 WALL = 1_800_000_000.0
 
 
-@pytest.fixture
-def rig() -> Rig:
-    made = Rig()
-    made.begin()
-    made.meet("n2", "n3")
-    return made
-
-
 def announce(rig: Rig, *args: object, **fields: object) -> None:
     rig.hear("n2", wire.Announce(signed(record(*args, **fields))))  # type: ignore[arg-type]
 
